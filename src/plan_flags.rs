@@ -54,10 +54,13 @@ pub(crate) struct ProblemFlags {
     /// Profile, or folder of measured layers
     #[arg(long, value_name = "FILE", env = "MESHWRIGHT_PROFILE", hide_env_values = true)]
     pub(crate) profile: Option<PathBuf>,
+    /// Measured costs: a CSV of op or module, seconds by kind, bytes
+    #[arg(long, value_name = "FILE", help_heading = "Model")]
+    pub(crate) costs: Option<PathBuf>,
     /// inference or training [default: inference, or as planned]
     #[arg(long, value_parser = named(Mode::ALL, Mode::name), hide_possible_values = true)]
     pub(crate) workload: Option<Mode>,
-    /// adamw, sgd or adafactor [default: adamw, or as planned]
+    /// adamw, adamw-8bit, paged-adamw, lion, muon, .. [default: adamw, or as planned]
     #[arg(long, value_parser = named(Optimizer::ALL, Optimizer::name), hide_possible_values = true)]
     pub(crate) optimizer: Option<Optimizer>,
     /// Run these ops only there; in a training run FIELD=VALUE (tensor=8)
@@ -102,6 +105,7 @@ impl ProblemFlags {
             model: flags.model.request(),
             cluster: flags.cluster,
             profile: flags.profile,
+            costs: flags.costs,
             workload: flags.workload,
             optimizer: flags.optimizer,
             pin: flags.pin,

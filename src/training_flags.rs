@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use engine::request::{ExpertSkew, TrainingRequest};
+use ir::tuning::Adapter;
 use ir::units::Bytes;
 
-use engine::request::value::{bytes, expert_skew, margin, positive, range};
+use engine::request::tuning::{Frozen, adapter_of_flag};
+use engine::request::value::{Written, bytes, expert_skew, margin, positive, range};
 
 /// What is asked of a search over all degrees.
 #[derive(Args, Clone, Debug)]
@@ -38,6 +40,12 @@ pub(crate) struct TrainingFlags {
     /// Expert load imbalance: zipf:S or a file [default: balanced]
     #[arg(long, value_name = "SKEW", value_parser = expert_skew)]
     pub(crate) expert_skew: Option<ExpertSkew>,
+    /// Train adapters: lora:rank=16,targets=q+v, qlora:.., or a PEFT file
+    #[arg(long, value_name = "ADAPTER", value_parser = adapter_of_flag)]
+    pub(crate) adapter: Option<Adapter>,
+    /// Freeze parts: embedding, head, attention, mlp, layers=N
+    #[arg(long, value_name = "PARTS", value_parser = <Frozen as Written>::read)]
+    pub(crate) freeze: Option<Frozen>,
     /// Keep optimizer states on the devices
     #[arg(long)]
     pub(crate) no_offload: bool,
@@ -68,6 +76,8 @@ impl TrainingFlags {
             memory_margin: flags.memory_margin,
             stack: flags.stack,
             expert_skew: flags.expert_skew,
+            adapter: flags.adapter,
+            freeze: flags.freeze,
             no_offload: flags.no_offload,
             fastest: flags.fastest,
             spares: flags.spares,

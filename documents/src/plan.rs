@@ -80,6 +80,28 @@ pub enum OptimizerDocument {
     Sgd,
     /// Adafactor.
     Adafactor,
+    /// AdamW on 16-bit weights, with 16-bit moments.
+    #[serde(rename = "adamw-16bit")]
+    AdamW16,
+    /// AdamW on 16-bit weights, with 8-bit moments.
+    #[serde(rename = "adamw-8bit")]
+    AdamW8,
+    /// AdamW on 16-bit weights, with moments that are paged out to the host.
+    #[serde(rename = "paged-adamw")]
+    PagedAdamW,
+    /// The same with 8-bit moments.
+    #[serde(rename = "paged-adamw-8bit")]
+    PagedAdamW8,
+    /// Lion.
+    Lion,
+    /// Lion on 16-bit weights, with an 8-bit moment.
+    #[serde(rename = "lion-8bit")]
+    Lion8,
+    /// Muon, with AdamW for what is no matrix of a block.
+    Muon,
+    /// Adam-mini.
+    #[serde(rename = "adam-mini")]
+    AdamMini,
 }
 
 /// What the plan was made for.
@@ -467,18 +489,33 @@ pub struct PlanDocument {
     pub inputs: Option<inputs::InputsDocument>,
 }
 
+/// The same optimizers in documents and in plans.
+macro_rules! optimizers {
+    ($($name:ident)*) => {
+        impl From<Optimizer> for OptimizerDocument {
+            fn from(optimizer: Optimizer) -> Self {
+                match optimizer {
+                    $(Optimizer::$name => Self::$name,)*
+                }
+            }
+        }
+
+        impl From<OptimizerDocument> for Optimizer {
+            fn from(document: OptimizerDocument) -> Self {
+                match document {
+                    $(OptimizerDocument::$name => Self::$name,)*
+                }
+            }
+        }
+    };
+}
+optimizers!(AdamW Sgd Adafactor AdamW16 AdamW8 PagedAdamW PagedAdamW8 Lion Lion8 Muon AdamMini);
+
 impl From<&Workload> for WorkloadDocument {
     fn from(workload: &Workload) -> Self {
         let (mode, optimizer) = match workload.mode {
             Mode::Inference => (ModeDocument::Inference, None),
-            Mode::Training => (
-                ModeDocument::Training,
-                Some(match workload.optimizer {
-                    Optimizer::AdamW => OptimizerDocument::AdamW,
-                    Optimizer::Sgd => OptimizerDocument::Sgd,
-                    Optimizer::Adafactor => OptimizerDocument::Adafactor,
-                }),
-            ),
+            Mode::Training => (ModeDocument::Training, Some(workload.optimizer.into())),
         };
         Self {
             mode,

@@ -44,7 +44,7 @@ pub fn export(target: &str, source: &TrainingSource<'_>) -> Result<Export, Diagn
     }
     let mut export = (row.export)(source)?;
     if source.optimizer != Optimizer::default() && !row.expresses.contains(&Field::Optimizer) {
-        let message = format!("the file says nothing of the optimizer {:?}", source.optimizer);
+        let message = format!("the file says nothing of the optimizer {}", source.optimizer.name());
         let warning = Diagnostic::warning("not-in-file", message);
         export
             .warnings

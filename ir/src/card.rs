@@ -10,6 +10,7 @@ use part::PartCard;
 use stored::{Held, Stored};
 
 use crate::tensor::DType;
+use crate::tuning::Tuning;
 
 /// The feed-forward part of a block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -237,6 +238,8 @@ pub struct ModelCard {
     pub dtype: Option<DType>,
     /// What its checkpoint holds, for a model that serves; `None` = all in the type of the run.
     pub stored: Option<Box<Stored>>,
+    /// What of it is trained.
+    pub tuning: Tuning,
 }
 
 impl ModelCard {
@@ -284,6 +287,7 @@ impl ModelCard {
             other_parameters: [0; 2],
             dtype: None,
             stored: None,
+            tuning: Tuning::default(),
         }
     }
 
@@ -389,4 +393,7 @@ pub enum StateFormat {
     /// Everything in single precision, no master copy: 16 bytes (fully sharded data parallel of
     /// PyTorch with mixed precision: the half-precision copy is a buffer).
     Single,
+    /// Everything in half precision, no master copy, beside the moments of the optimizer: 4 bytes (16-bit
+    /// parameters of PyTorch, as torchtune trains them).
+    Half,
 }

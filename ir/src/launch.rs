@@ -6,6 +6,7 @@ use crate::card::{Recompute, SequenceParallel, ZeroStage};
 use crate::plan::{BlockPolicy, Mesh};
 use crate::stack::{AttentionKernel, Dispatcher, Launch, Scaling};
 use crate::tensor::DType;
+use crate::tuning::Adapter;
 use crate::workload::Optimizer;
 
 /// What settings say of the software stack; `None` = as in the stack of the plan.
@@ -89,6 +90,8 @@ pub struct LaunchSettings {
     pub no_effect: BTreeMap<String, String>,
     /// The optimizer.
     pub optimizer: Option<Optimizer>,
+    /// Adapters beside frozen weights; `None` = all is trained.
+    pub adapter: Option<Adapter>,
     /// Whether hosts keep its states; `None` = nothing is said of it.
     pub offloads: Option<bool>,
     /// Sizes of the model that they state, by flag; switches count 1 where they are on, else 0.

@@ -28,5 +28,6 @@ pub mod schedule;
 pub mod stack;
 pub mod tensor;
 pub mod threads;
+pub mod tuning;
 pub mod units;
 pub mod workload;

@@ -226,6 +226,35 @@ impl UpdateBuffers {
     }
 }
 
+/// What a stack keeps in memory while it trains, where that differs from the closed forms.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Keeps {
+    /// Whether parameters, gradients and moments are in the 16 bits of the run, without master copies.
+    pub is_half: bool,
+    /// Whether modules run as written: norms keep their input in single precision and the normalised values
+    /// before their weight, gated feed-forward parts the output of their function, and grouped keys and values
+    /// are repeated for each head.
+    pub as_written: bool,
+    /// Whether blocks are compiled, so that what is pointwise is computed again in the backward pass where its
+    /// product has a frozen weight.
+    pub is_fused: bool,
+    /// Whether gradients are freed between steps: with one micro-batch they appear while activations go.
+    pub frees_gradients: bool,
+    /// Whether 4-bit base weights are those beside adapters alone, others stay in 16 bits.
+    pub quantises_targets: bool,
+    /// Bytes per logit of the loss beside the logits; `None` = as the closed form counts them.
+    pub loss: Option<f64>,
+    /// Copies of the gradient of a trained head that are there with the loss; one where replicas scatter it.
+    pub head_gradients: f64,
+    /// Whether fully sharded embedding and head are gathered each for its own pass, not for the whole step.
+    pub shards_ends: bool,
+    /// Bytes per parameter of the largest weight that updating 8-bit moments takes.
+    pub update: f64,
+    /// Whether each weight is updated in the backward pass, as soon as its gradient is there, which needs one
+    /// micro-batch.
+    pub steps_in_backward: bool,
+}
+
 /// What a software stack does. All figures belong to the stack, not to a device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stack {
@@ -302,6 +331,8 @@ pub struct Stack {
     pub update_bytes: f64,
     /// Bytes of a device that libraries and allocator hold beside tensors.
     pub resident: f64,
+    /// What a fine-tuning stack keeps in memory.
+    pub keeps: Keeps,
     /// Factor on kernel rates of a hot, power-limited step, in (0, 1].
     pub derating: f64,
     /// Where the figures come from.

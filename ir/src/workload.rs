@@ -22,7 +22,30 @@ pub enum Optimizer {
     Sgd,
     /// Factored second moment: a row and a column vector per matrix (Shazeer and Stern 2018).
     Adafactor,
+    /// AdamW that updates 16-bit weights in place, with two 16-bit moments (`torch.optim.AdamW` on 16-bit
+    /// parameters).
+    AdamW16,
+    /// The same with two 8-bit moments and a factor for every 256 of them (Dettmers et al. 2022,
+    /// arXiv:2110.02861; bitsandbytes, torchao).
+    AdamW8,
+    /// [`Self::AdamW`] on 16-bit weights whose single-precision moments are paged out to the host
+    /// (bitsandbytes).
+    PagedAdamW,
+    /// [`Self::AdamW8`] whose moments are paged out to the host.
+    PagedAdamW8,
+    /// One fp32 moment per parameter (Chen et al. 2023, arXiv:2302.06675).
+    Lion,
+    /// The same on 16-bit weights, in 8 bits (bitsandbytes).
+    Lion8,
+    /// One fp32 moment of matrices of blocks, whose update is orthogonalised; AdamW for all else (Jordan et al.
+    /// 2024; Liu et al. 2025, arXiv:2502.16982).
+    Muon,
+    /// AdamW with one second moment for each row (Zhang et al. 2024, arXiv:2406.16793).
+    AdamMini,
 }
+
+/// Bytes of an 8-bit moment, with its share of the single-precision factor of a block of 256.
+const EIGHT_BITS: f64 = 1.0 + 4.0 / 256.0;
 
 /// What a step of a model with experts does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -85,7 +108,19 @@ impl Mode {
 
 impl Optimizer {
     /// All.
-    pub const ALL: [Self; 3] = [Self::AdamW, Self::Sgd, Self::Adafactor];
+    pub const ALL: [Self; 11] = [
+        Self::AdamW,
+        Self::Sgd,
+        Self::Adafactor,
+        Self::AdamW16,
+        Self::AdamW8,
+        Self::PagedAdamW,
+        Self::PagedAdamW8,
+        Self::Lion,
+        Self::Lion8,
+        Self::Muon,
+        Self::AdamMini,
+    ];
 
     /// Its name on the command line and in documents.
     #[must_use]
@@ -94,7 +129,50 @@ impl Optimizer {
             Self::AdamW => "adamw",
             Self::Sgd => "sgd",
             Self::Adafactor => "adafactor",
+            Self::AdamW16 => "adamw-16bit",
+            Self::AdamW8 => "adamw-8bit",
+            Self::PagedAdamW => "paged-adamw",
+            Self::PagedAdamW8 => "paged-adamw-8bit",
+            Self::Lion => "lion",
+            Self::Lion8 => "lion-8bit",
+            Self::Muon => "muon",
+            Self::AdamMini => "adam-mini",
         }
+    }
+
+    /// Bytes of moments per parameter of a matrix of a block, whatever it keeps by row and column, and of any
+    /// other parameter.
+    #[must_use]
+    pub const fn moments(self) -> [f64; 2] {
+        match self {
+            Self::AdamW | Self::PagedAdamW => [8.0; 2],
+            Self::AdamW16 | Self::Lion | Self::AdamMini => [4.0; 2],
+            Self::AdamW8 | Self::PagedAdamW8 => [2.0 * EIGHT_BITS; 2],
+            Self::Lion8 => [EIGHT_BITS; 2],
+            Self::Muon => [4.0, 8.0],
+            Self::Sgd | Self::Adafactor => [0.0; 2],
+        }
+    }
+
+    /// Whether 16-bit weights are updated in place, without a copy in single precision.
+    #[must_use]
+    pub const fn is_in_place(self) -> bool {
+        matches!(
+            self,
+            Self::AdamW16 | Self::AdamW8 | Self::PagedAdamW | Self::PagedAdamW8 | Self::Lion8
+        )
+    }
+
+    /// Whether moments are paged out to the host.
+    #[must_use]
+    pub const fn is_paged(self) -> bool {
+        matches!(self, Self::PagedAdamW | Self::PagedAdamW8)
+    }
+
+    /// Whether it keeps a number for each row of a matrix, or for each row and column.
+    #[must_use]
+    pub const fn keeps_lines(self) -> bool {
+        matches!(self, Self::Adafactor | Self::AdamMini)
     }
 }
 

@@ -175,6 +175,7 @@ class Service:
         *,
         profile: Optional[Given] = None,
         constraints: Optional[Given] = None,
+        costs: Optional[Given] = None,
         routing_trace: Optional[Given] = None,
         interference: Optional[Given] = None,
         traces: Sequence[Path] = (),
@@ -193,7 +194,7 @@ class Service:
         until = time.monotonic() + wait
         body = {name: value for name, value in request.items() if value is not None}
         given = {"model": model, "cluster": cluster, "profile": profile, "constraints": constraints,
-                 "routing_trace": routing_trace, "interference": interference,
+                 "costs": costs, "routing_trace": routing_trace, "interference": interference,
                  "replace": body.get("replace")}
         if _names_file(body.get("expert_skew")):
             given["expert_skew"] = body["expert_skew"]

@@ -24,6 +24,7 @@ mod families;
 mod far_apart;
 mod fields;
 mod findep;
+mod fine_tuning;
 mod flags;
 mod fleet_requests;
 mod fleets;

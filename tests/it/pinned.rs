@@ -62,6 +62,7 @@ fn model(random: &mut SmallRng) -> ModelCard {
         other_parameters: [0; 2],
         dtype: None,
         stored: None,
+        tuning: Default::default(),
     }
 }
 

@@ -17,11 +17,12 @@ use crate::store::sql::{Cell, Row, Sql};
 /// Bytes of a chunk.
 pub(crate) const CHUNK: usize = 1 << 20;
 /// Fields of a request that name one file.
-pub(crate) const FILES: [&str; 8] = [
+pub(crate) const FILES: [&str; 9] = [
     "model",
     "cluster",
     "profile",
     "constraints",
+    "costs",
     "routing_trace",
     "interference",
     "replace",

@@ -60,15 +60,14 @@ pub const fn copies(dtype: DType) -> f64 {
 /// With a 32-bit master copy: the 16-bit gradient becomes a 32-bit one (2 + 4), the optimizer reads
 /// it and the master weight and writes that (12), and the weight that is computed with is written
 /// (2); AdamW reads and writes two moments (16), Adafactor reads the gradient once more for its sums
-/// (4). Without one: gradient and weight are read and the weight is written (12), and the same
-/// besides. fp8 and nvfp4 read the 16-bit weight again and write two copies.
+/// (4). Without one: gradient and weight are read and the weight is written (12, 6 of 16-bit weights that are
+/// updated in place), and the same besides. fp8 and nvfp4 read the 16-bit weight again and write two copies.
 #[must_use]
 pub const fn optimizer_bytes(dtype: DType, optimizer: Optimizer) -> f64 {
-    let states = match optimizer {
-        Optimizer::AdamW => 16.0,
-        Optimizer::Sgd => 0.0,
-        Optimizer::Adafactor => 4.0,
-    };
+    let states = moved_states(optimizer);
+    if optimizer.is_in_place() && matches!(dtype, DType::Bf16 | DType::F16) {
+        return 3.0 * element(dtype) + states;
+    }
     let plain = match dtype {
         DType::F32 => 12.0,
         DType::F8 => 24.0,
@@ -78,16 +77,19 @@ pub const fn optimizer_bytes(dtype: DType, optimizer: Optimizer) -> f64 {
     plain + states
 }
 
+/// Bytes of moments per parameter that are read and written; Adafactor's sums read the gradient once more.
+const fn moved_states(optimizer: Optimizer) -> f64 {
+    match optimizer {
+        Optimizer::Adafactor => 4.0,
+        other => 2.0 * other.moments()[0],
+    }
+}
+
 /// Bytes per parameter that an optimizer reads and writes in the memory of its host: the gradient,
 /// the weight there and the states, and the weight for the device.
 #[must_use]
 pub const fn host_optimizer_bytes(dtype: DType, optimizer: Optimizer) -> f64 {
-    let states = match optimizer {
-        Optimizer::AdamW => 16.0,
-        Optimizer::Sgd => 0.0,
-        Optimizer::Adafactor => 4.0,
-    };
-    4.0 + 8.0 + states + element(dtype)
+    4.0 + 8.0 + moved_states(optimizer) + element(dtype)
 }
 
 /// Bytes that casting an element of an operand moves, from 16 bits: its greatest value is looked for

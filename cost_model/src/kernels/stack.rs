@@ -3,7 +3,7 @@
 use ir::chip::{Architecture, Chip};
 use ir::stack::{
     AttentionKernel, AttentionLibrary, CodePath, Dispatcher, Elementwise, ExpertCosts, ExpertStack,
-    HostShares, Launch, Pieces, Projections, Scaling, Stack, UpdateBuffers, WeightCasts,
+    HostShares, Keeps, Launch, Pieces, Projections, Scaling, Stack, UpdateBuffers, WeightCasts,
 };
 use ir::tensor::DType;
 use ir::units::Seconds;
@@ -11,6 +11,9 @@ use ir::units::Seconds;
 use super::rates::{LOGIT_BYTES, RESIDENT};
 
 mod bridge;
+mod tuning;
+
+pub use tuning::torchtune;
 
 /// Host time that one block's forward pass takes at least, in seconds: the cells of the vTrain
 /// single-node table (vTrain at f8dda847) whose GPU work is short take 2.99 to 3.44 ms per block
@@ -150,6 +153,7 @@ pub fn megatron_deepspeed_2021() -> Stack {
         update: DEEPSPEED_UPDATE,
         update_bytes: 0.0,
         resident: RESIDENT,
+        keeps: Keeps::default(),
         derating: HOT,
         source:
             "launch floor: vTrain@f8dda847 single-node table; ZeRO 3: arXiv:2104.04473 table 2; \
@@ -533,7 +537,8 @@ pub fn presets() -> Vec<Stack> {
         transformers_eager(),
         transformers_compiled(),
     ];
-    plain.into_iter().chain(torchtitan_2024()).chain(bridge::recipes()).collect()
+    let older = torchtitan_2024().chain(tuning::stacks());
+    plain.into_iter().chain(older).chain(bridge::recipes()).collect()
 }
 
 /// The preset of a name.

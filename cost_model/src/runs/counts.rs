@@ -6,6 +6,7 @@
 //! with one vector and rotary positions.
 
 use ir::card::{Attention, ExpertCard, Head, Recompute, TransformerCard};
+use ir::tuning::Module;
 
 /// Rows that an embedding is padded to a multiple of, per tensor rank (Megatron-LM
 /// `--make-vocab-size-divisible-by`, default 128).
@@ -179,6 +180,23 @@ pub fn weight_products(card: &TransformerCard) -> Vec<WeightProduct> {
         products.push(whole((h, inner)));
     }
     products
+}
+
+/// The same with the module that each is.
+#[must_use]
+pub fn module_products(card: &TransformerCard) -> Vec<(Module, WeightProduct)> {
+    let narrow = matches!(card.attention, Attention::Latent { query_rank: Some(_), .. });
+    let queries = if narrow { 2 } else { 1 };
+    let attention = std::iter::repeat_n(Module::Query, queries).chain([
+        Module::Key,
+        Module::Value,
+        Module::Output,
+    ]);
+    let first = match card.form.n_first() {
+        0 | 1 => &[Module::Up, Module::Down][..],
+        _ => &[Module::Gate, Module::Up, Module::Down],
+    };
+    attention.chain(first.iter().copied()).zip(weight_products(card)).collect()
 }
 
 /// Floating-point operations of matrix products in one step on `samples` samples.

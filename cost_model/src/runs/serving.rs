@@ -211,6 +211,7 @@ mod tests {
             other_parameters,
             dtype: None,
             stored: None,
+            tuning: Default::default(),
         }
     }
 

@@ -73,6 +73,16 @@ pub struct RequestDocument {
     /// The mixture of types that llama.cpp's weights were to have, such as `Q4_K_M`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quantization: Option<String>,
+    /// Rows of a table of measured costs: its line, an operator, module or pattern, `KIND=SECONDS` and `bytes=N`,
+    /// between tabs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub costs: Vec<String>,
+    /// Adapters beside frozen weights, such as `lora:rank=16,targets=q+v`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<String>,
+    /// Frozen parts, such as `embedding,layers=24`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub freeze: Option<String>,
     /// How unevenly tokens were taken to visit experts: `balanced`, or `zipf:S`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expert_skew: Option<String>,

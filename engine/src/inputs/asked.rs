@@ -3,7 +3,7 @@
 use documents::plan::request::RequestDocument;
 use ir::diagnostic::Diagnostic;
 
-use crate::inputs::{constraints, model_options};
+use crate::inputs::{constraints, costs, model_options};
 use crate::request::executor::Executor;
 use crate::request::value::Written;
 use crate::request::{ExpertSkew, ModelRequest, PlanRequest, ProblemRequest};
@@ -25,6 +25,7 @@ pub fn of_problem(
         qdq_as_written: options.qdq_as_written,
         executor: executor.map(Executor::text),
         kept_free: flags.margin,
+        costs: flags.costs.as_deref().map(costs::list).transpose()?.unwrap_or_default(),
         ..RequestDocument::default()
     };
     constraints::list(flags, &mut request)?;
@@ -49,6 +50,8 @@ pub fn of_training(args: &PlanRequest) -> Result<RequestDocument, Diagnostic> {
         lost: flags.lost.clone(),
         spares: flags.spares.map(|n| u32::try_from(n).unwrap_or(u32::MAX)),
         expert_skew: flags.expert_skew.as_ref().map(law).transpose()?,
+        adapter: flags.adapter.as_ref().map(Written::text),
+        freeze: flags.freeze.as_ref().map(Written::text),
         ..of_energy(args, problem)
     })
 }
@@ -104,6 +107,9 @@ pub fn merged(
         if !list.is_empty() {
             *planned = list;
         }
+    }
+    if !stated.costs.is_empty() {
+        merged.costs = stated.costs;
     }
     if !stated.colocate.is_empty() {
         merged.colocate = stated.colocate;

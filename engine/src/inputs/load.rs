@@ -20,7 +20,7 @@ use ir::workload::{Mode, Workload};
 
 use crate::answer::files::input_file;
 use crate::answer::suggest;
-use crate::inputs::{asked, constraints, kept, model_options, one_host, scale};
+use crate::inputs::{asked, constraints, costs, kept, model_options, one_host, scale};
 use crate::request::element_type;
 use crate::request::executor::{self, Executor};
 use crate::request::{ModelRequest, ObjectiveName, ProblemRequest};
@@ -217,8 +217,9 @@ fn basis(
     // A slip in the factors is found before the work.
     scale::scaled(cluster.clone(), &profile, later)?;
     let before = std::mem::take(&mut warnings);
-    let (graph, noted) = cost_model::ops::workload::apply(graph, &workload)?;
+    let (mut graph, noted) = cost_model::ops::workload::apply(graph, &workload)?;
     warnings.extend(noted);
+    warnings.extend(costs::apply(&request.costs, &mut graph, &cluster)?);
     warnings.extend(element_type::check(&graph, &cluster, flags.model.dtype)?);
     let mut constraints = constraints::resolve(&request, flags, &graph, &cluster)?;
     let executor = request.executor.as_deref().and_then(Executor::named);

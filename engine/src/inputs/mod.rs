@@ -2,6 +2,7 @@
 pub mod asked;
 pub mod assumed;
 pub mod constraints;
+mod costs;
 pub mod devices;
 pub mod experts;
 pub mod kept;

@@ -31,6 +31,14 @@ impl Pattern {
         name == self.text || glob(&self.glob, &name.chars().collect::<Vec<_>>())
     }
 
+    /// What of a path it matches: all of it, or the shortest part that stands above it.
+    pub(crate) fn matched(&self, path: &str) -> Option<String> {
+        let chars: Vec<char> = path.chars().collect();
+        let ends = (1..chars.len()).filter(|at| matches!(chars[*at], '.' | '/'));
+        let end = ends.chain([chars.len()]).find(|end| glob(&self.glob, &chars[..*end]))?;
+        Some(chars[..end].iter().collect())
+    }
+
     fn covers_path(&self, path: &str) -> bool {
         if path == self.text {
             return true;

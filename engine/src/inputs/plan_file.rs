@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cost_model::ops::objective;
 use cost_model::ops::problem::Objective;
-use documents::plan::{ModeDocument, OptimizerDocument, PlanDocument, WorkloadDocument};
+use documents::plan::{ModeDocument, PlanDocument, WorkloadDocument};
 use importers::launcher::{Launcher, device_map};
 use ir::diagnostic::Diagnostic;
 use ir::launch::DeviceMap;
@@ -176,11 +176,7 @@ pub fn workload(document: &WorkloadDocument) -> Result<Workload, Diagnostic> {
             ModeDocument::Inference => Mode::Inference,
             ModeDocument::Training => Mode::Training,
         },
-        optimizer: match document.optimizer {
-            Some(OptimizerDocument::AdamW) | None => Optimizer::AdamW,
-            Some(OptimizerDocument::Sgd) => Optimizer::Sgd,
-            Some(OptimizerDocument::Adafactor) => Optimizer::Adafactor,
-        },
+        optimizer: document.optimizer.map_or(Optimizer::default(), Optimizer::from),
         dtype: document.dtype.as_ref().map(dtype).transpose()?,
         batch: document.batch,
         micro_batch: document.micro_batch,

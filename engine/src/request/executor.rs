@@ -273,7 +273,15 @@ mod tests {
     use super::*;
 
     /// Judged software that no exporter writes files of: its plans say that no launcher runs them.
-    const WITHOUT: [&str; 3] = ["llm-foundry", "llm-foundry-pure", "nanotron"];
+    const WITHOUT: [&str; 7] = [
+        "llm-foundry",
+        "llm-foundry-pure",
+        "nanotron",
+        "torchtune",
+        "torchtune-eager",
+        "torchtune-in-backward",
+        "torchtune-eager-in-backward",
+    ];
 
     #[test]
     fn every_stack_has_a_launcher() {

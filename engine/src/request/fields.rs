@@ -69,7 +69,7 @@ const fn field(name: &'static str, hint: &'static str) -> Field {
 pub const OPS: Honours = Honours::new(
     "ops of a model",
     PlanKind::Placement,
-    "cluster profile dims batch micro_batch batch_axis dtype qdq_as_written traces workload \
+    "cluster profile costs dims batch micro_batch batch_axis dtype qdq_as_written traces workload \
      optimizer pin forbid colocate constraints scale objective executor pipeline_only gap \
      node_budget plot export",
 );
@@ -80,7 +80,7 @@ pub const DEGREES: Honours = Honours::new(
     PlanKind::Training,
     "cluster profile dims batch micro_batch batch_axis dtype workload optimizer pin scale \
      global_batch sequence_length tokens_per_step devices max_memory_per_device \
-     memory_margin stack expert_skew no_offload fastest spares replace lost objective pue power_cap \
+     memory_margin stack expert_skew adapter freeze no_offload fastest spares replace lost objective pue power_cap \
      allow_lossy executor gap node_budget plot export",
 );
 
@@ -107,6 +107,7 @@ const GIVEN: &str = "leave it out: the file states its costs, devices and work";
 const NO_ENERGY: &str =
     "leave it out: energy is reported for training runs of a model and inference pipelines";
 const DEGREES_ONLY: &str = "leave it out, or pin degrees, such as --pin tensor=8";
+const TUNES: &str = "leave it out, or plan a training run: `train` with --global-batch";
 const LAYERS_STATE: &str = "leave it out: the layers were measured with their own";
 const SERVES: &str = "leave it out, or add --algorithm dynaflow, or --phase decode";
 const LOCAL: &str = "leave it out, or plan for llama.cpp: `infer` with --for llama.cpp";
@@ -117,10 +118,11 @@ pub const ENDS: &str = "leave it out: the search ends by itself, or with --time-
 const FOR_TRAINING: &str = "leave it out, or plan a training run of a model with --cluster";
 
 /// All.
-pub const FIELDS: [Field; 65] = [
+pub const FIELDS: [Field; 68] = [
     field("model", ""),
     field("cluster", GIVEN),
     field("profile", GIVEN),
+    field("costs", "leave it out, or place a graph: `place` with --cluster"),
     field("dims", GIVEN),
     field("batch", GIVEN),
     field("micro_batch", GIVEN),
@@ -144,6 +146,8 @@ pub const FIELDS: [Field; 65] = [
     field("memory_margin", FOR_TRAINING),
     field("stack", LAYERS_STATE),
     field("expert_skew", LAYERS_STATE),
+    field("adapter", TUNES),
+    field("freeze", TUNES),
     field("no_offload", FOR_TRAINING),
     field("fastest", "leave it out: only searches over parallelism settings prefer simpler plans"),
     field("spares", FOR_TRAINING),

@@ -8,6 +8,7 @@ mod objective;
 pub mod serving;
 pub mod subject;
 pub mod task;
+pub mod tuning;
 pub mod value;
 pub mod verb;
 
@@ -21,6 +22,7 @@ pub use cost_model::runs::forms::run::Gradients;
 use ir::card::Skew;
 use ir::card::stored::CacheType;
 use ir::tensor::DType;
+use ir::tuning::Adapter;
 use ir::units::{Bytes, Watts};
 use ir::workload::{Mode, Optimizer, StepPhase};
 use planner::run::{self, watch::Watch};
@@ -31,6 +33,7 @@ use crate::request::executor::Executor;
 pub use crate::request::objective::ObjectiveName;
 use crate::request::serving::ServingRequest;
 use crate::request::task::Task;
+use crate::request::tuning::Frozen;
 
 /// How a model file is read.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -92,6 +95,8 @@ pub struct ProblemRequest {
     pub cluster: Option<PathBuf>,
     /// A profile, or a folder of measured layers.
     pub profile: Option<PathBuf>,
+    /// A table of measured costs: seconds of operators and modules by kind of device, bytes.
+    pub costs: Option<PathBuf>,
     /// Devices and hosts of the cluster that were lost: what a plan states, or `--lost`.
     #[serde(skip)]
     pub lost: Vec<String>,
@@ -133,7 +138,7 @@ impl ProblemRequest {
     /// All files that a run reads.
     #[must_use]
     pub fn inputs<'a>(&'a self, model: &'a Path) -> Vec<&'a Path> {
-        let others = [&self.cluster, &self.profile, &self.constraints];
+        let others = [&self.cluster, &self.profile, &self.constraints, &self.costs];
         let others = others.into_iter().filter_map(|file| file.as_deref());
         let traces = self.model.traces.iter().map(PathBuf::as_path);
         std::iter::once(model).chain(others).chain(traces).collect()
@@ -184,6 +189,14 @@ pub struct TrainingRequest {
     #[serde(with = "value")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub expert_skew: Option<ExpertSkew>,
+    /// Adapters beside frozen weights: `lora:rank=16,targets=q+v`, `qlora:..`, `dora:..`, `qdora:..`.
+    #[serde(with = "value")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub adapter: Option<Adapter>,
+    /// Frozen parts: modules joined by `+` and `layers=N`, with a comma between.
+    #[serde(with = "value")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub freeze: Option<Frozen>,
     /// Whether optimizer states stay on the devices.
     pub no_offload: bool,
     /// Whether the fastest plan is wanted where a simpler one is about as fast.
@@ -211,6 +224,8 @@ impl TrainingRequest {
             ("--memory-margin", self.memory_margin.is_some()),
             ("--stack", self.stack.is_some()),
             ("--expert-skew", self.expert_skew.is_some()),
+            ("--adapter", self.adapter.is_some()),
+            ("--freeze", self.freeze.is_some()),
             ("--no-offload", self.no_offload),
             ("--spares", self.spares.is_some()),
             ("--replace", self.replace.is_some()),

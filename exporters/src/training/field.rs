@@ -51,6 +51,10 @@ pub enum Field {
     Offload,
     /// The optimizer.
     Optimizer,
+    /// Optimizers in 16 and 8 bits.
+    AnyOptimizer,
+    /// Adapters.
+    Adapters,
     /// Which devices each stage has, and what replicas and tensor ranks these are.
     Devices,
 }
@@ -80,6 +84,8 @@ impl Field {
             Self::ElementType => "element type",
             Self::Offload => "optimizer states on hosts",
             Self::Optimizer => "optimizer",
+            Self::AnyOptimizer => "optimizers in 16 and 8 bits",
+            Self::Adapters => "adapters",
             Self::Devices => "devices of each stage",
         }
     }

@@ -28,12 +28,16 @@ pub(crate) const ROW: TrainingTarget = TrainingTarget {
     file_name: "huggingface.json",
     summary: "files of Hugging Face's Trainer: accelerate launch, TrainingArguments, DistributedConfig",
     expresses: fields![
-        Data Tensor Context MicroBatch MicroBatches Zero Recompute ElementType Optimizer
+        Data Tensor Context MicroBatch MicroBatches Zero Recompute ElementType Optimizer AnyOptimizer
+        Adapters Offload
     ],
-    lacks: &[Lack::Parts, Lack::Predicting],
+    offloaded: Some(|degrees, name| {
+        accepts(degrees, name) && is_sharded(degrees) && degrees.zero == ZeroStage::Parameters
+    }),
+    lacks: &[Lack::Parts, Lack::Predicting, Lack::OffloadedWhole, Lack::Frozen],
     recomputes: Some(&[Policy::None, Policy::Full]),
     types: Some(&[DType::Bf16, DType::F32]),
-    launches: Some(&["pytorch-eager", "transformers-eager"]),
+    launches: Some(&["pytorch-eager", "transformers-eager", "peft"]),
     program: Some(Program {
         start: Start::Accelerate,
         members: &["accelerate", "training_arguments"],
@@ -110,6 +114,7 @@ fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
         let hint = "plan with `--dtype bf16`";
         return Err(refused(TARGET, &source.dtype.to_string(), why, hint));
     }
+    optimizer(source.optimizer)?;
     let again = whole_blocks_again(source, TARGET)?;
     let mut document = json!({
         "accelerate": accelerate(source, again),
@@ -125,6 +130,20 @@ fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
             "fsdp_size": degrees.data,
             "fsdp_mixed_precision": source.dtype == DType::Bf16,
         });
+    }
+    if let Some(adapter) = &source.model.tuning.adapter {
+        if degrees.tensor > 1 {
+            let why = "it splits a model while it loads it, and PEFT's adapters are whole";
+            return Err(refused(
+                TARGET,
+                "adapters on tensor ranks",
+                why,
+                "plan with `--pin tensor=1`",
+            ));
+        }
+        super::peft::add(&mut document, adapter, source);
+    } else if source.optimizer.is_in_place() {
+        document["dtype"] = json!("bfloat16");
     }
     // DDP sums gradients of the 32-bit weights that autocast computes with.
     let sums_wide = is_shared(degrees)
@@ -161,7 +180,7 @@ fn accelerate(source: &TrainingSource<'_>, again: bool) -> Value {
             "fsdp_reshard_after_forward": degrees.zero == ZeroStage::Parameters,
             "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
             "fsdp_activation_checkpointing": again,
-            "fsdp_offload_params": false,
+            "fsdp_offload_params": source.offloads,
         });
     }
     if is_sharded(degrees) || degrees.tensor > 1 {
@@ -175,6 +194,25 @@ fn accelerate(source: &TrainingSource<'_>, again: bool) -> Value {
     file
 }
 
+/// Its word for an optimizer (`transformers.training_args.OptimizerNames`).
+fn optimizer(optimizer: Optimizer) -> Result<&'static str, Diagnostic> {
+    Ok(match optimizer {
+        Optimizer::AdamW | Optimizer::AdamW16 => "adamw_torch_fused",
+        Optimizer::Sgd => "sgd",
+        Optimizer::Adafactor => "adafactor",
+        Optimizer::AdamW8 => "adamw_bnb_8bit",
+        Optimizer::PagedAdamW => "paged_adamw_32bit",
+        Optimizer::PagedAdamW8 => "paged_adamw_8bit",
+        Optimizer::Lion => "lion_32bit",
+        Optimizer::Lion8 => "lion_8bit",
+        Optimizer::Muon | Optimizer::AdamMini => {
+            let part = format!("the optimizer {}", optimizer.name());
+            let hint = "plan with `--optimizer adamw`, or set an optimizer of yours in the program";
+            return Err(refused(TARGET, &part, "its Trainer names no such optimizer", hint));
+        }
+    })
+}
+
 /// What `HfArgumentParser(TrainingArguments)` reads.
 fn arguments(source: &TrainingSource<'_>, again: bool) -> Value {
     let degrees = &source.plan.parallelism;
@@ -184,11 +222,7 @@ fn arguments(source: &TrainingSource<'_>, again: bool) -> Value {
         // FSDP has a switch of its own, and both are refused.
         "gradient_checkpointing": again && !is_sharded(degrees),
         "bf16": source.dtype == DType::Bf16,
-        "optim": match source.optimizer {
-            Optimizer::AdamW => "adamw_torch_fused",
-            Optimizer::Sgd => "sgd",
-            Optimizer::Adafactor => "adafactor",
-        },
+        "optim": optimizer(source.optimizer).unwrap_or_default(),
     });
     if degrees.zero >= ZeroStage::Gradients && is_shared(degrees) {
         // Otherwise gradients of several micro-batches are summed up whole.

@@ -245,7 +245,7 @@ fn states(source: &TrainingSource<'_>) -> Result<Value, Diagnostic> {
     let gradients = if sums_wide { DType::F32 } else { source.dtype };
     let moments: &[&str] = match source.optimizer {
         Optimizer::AdamW => &["mu", "nu"],
-        Optimizer::Sgd | Optimizer::Adafactor => &[],
+        _ => &[],
     };
     let master = (!single).then_some("master");
     let copies: Vec<&str> = master.into_iter().chain(moments.iter().copied()).collect();

@@ -10,6 +10,7 @@ pub(crate) mod galvatron;
 pub(crate) mod huggingface;
 pub(crate) mod jax;
 pub(crate) mod megatron;
+mod peft;
 mod program;
 mod target;
 pub(crate) mod torch_pipelining;
@@ -20,7 +21,9 @@ use ir::diagnostic::Diagnostic;
 
 pub use field::Field;
 pub(crate) use target::refused;
-pub use target::{Blocks, Lack, Policy, TrainingSource, TrainingTarget, names_are_known};
+pub use target::{
+    Blocks, Lack, Policy, TrainingSource, TrainingTarget, is_special, names_are_known,
+};
 
 /// Refuses what only files with one strategy per layer have words for.
 pub(crate) fn by_block(source: &TrainingSource<'_>, target: &str) -> Result<(), Diagnostic> {

@@ -71,6 +71,10 @@ impl TrainingSource<'_> {
             Lack::Adafactor => self.optimizer == Optimizer::Adafactor,
             Lack::Names => !names_are_known(self.hyperparameters),
             Lack::OffloadedSgd => self.offloads && self.optimizer == Optimizer::Sgd,
+            Lack::OffloadedWhole => self.offloads && self.model.tuning.adapter.is_none(),
+            Lack::Optimizer => is_special(self.optimizer),
+            Lack::Tuning => !self.model.tuning.is_whole(),
+            Lack::Frozen => self.model.tuning.adapter.is_none() && !self.model.tuning.is_whole(),
             Lack::ByBlock => self.plan.partition.stages.iter().any(|stage| !stage.each.is_empty()),
             // What the plan has chosen, the modules of targets refuse.
             Lack::Selective | Lack::PerOp | Lack::WholeSequences => false,
@@ -95,6 +99,12 @@ impl Lack {
             Self::Adafactor => "plan with `--optimizer adamw`",
             Self::Names => "plan its config where it is one of these, or export to another target",
             Self::OffloadedSgd => "plan with `--no-offload`, or with `--optimizer adamw`",
+            Self::OffloadedWhole => "plan with `--no-offload`",
+            Self::Optimizer => "export to huggingface, or plan with `--optimizer adamw`",
+            Self::Tuning => "export to huggingface, or plan without `--adapter` and `--freeze`",
+            Self::Frozen => {
+                "freeze the parts in your program (`requires_grad_`), and plan without `--freeze`"
+            }
             Self::ByBlock => "export to galvatron, or plan without a folder of measured layers",
             Self::Predicting => "export to megatron, or plan the model without them",
             Self::WholeSequences => "plan with `--pin sequence-parallel=on`",
@@ -145,6 +155,20 @@ pub enum Lack {
     ByBlock,
     /// What SGD updates, on the hosts.
     OffloadedSgd,
+    /// Optimizer states of models that are trained whole, on the hosts.
+    OffloadedWhole,
+    /// Optimizers with fewer states, or in fewer bits, than AdamW's.
+    Optimizer,
+    /// Adapters and frozen parts.
+    Tuning,
+    /// Frozen parts of a model without adapters.
+    Frozen,
+}
+
+/// Whether an optimizer is one that not every launcher has.
+#[must_use]
+pub const fn is_special(optimizer: Optimizer) -> bool {
+    !matches!(optimizer, Optimizer::AdamW | Optimizer::Sgd | Optimizer::Adafactor)
 }
 
 impl Lack {
@@ -162,6 +186,10 @@ impl Lack {
             Self::Names => "the names of this model's parameters",
             Self::ByBlock => "choices by block",
             Self::OffloadedSgd => "master weights of SGD on hosts",
+            Self::OffloadedWhole => "optimizer states on hosts beside parameters on devices",
+            Self::Optimizer => "an optimizer in 16 or 8 bits, lion, muon or adam-mini",
+            Self::Tuning => "adapters and frozen parts",
+            Self::Frozen => "frozen parts",
         }
     }
 }
@@ -181,6 +209,10 @@ impl Lack {
                 "its rules go by those of llama, mistral, mixtral, qwen2, qwen3, gpt2 and deepseek configs"
             }
             Self::OffloadedSgd => "its optimizer on hosts is adam",
+            Self::OffloadedWhole => "it moves parameters along with the states",
+            Self::Optimizer => "its file chooses adam, sgd or adafactor",
+            Self::Tuning => "its file trains all parameters",
+            Self::Frozen => "its files name adapters alone",
             Self::ByBlock => "it has one for a stage",
         }
     }
@@ -275,8 +307,14 @@ impl TrainingTarget {
 
     /// What it lacks of what is needed, the first in the order of its table.
     pub fn lacking(&self, needs: impl Fn(Lack) -> bool) -> Option<Lack> {
-        let by_block = (!self.expresses.contains(&Field::BlockPolicies)).then_some(Lack::ByBlock);
-        self.lacks.iter().copied().chain(by_block).find(|lack| needs(*lack))
+        let has = |field: Field| self.expresses.contains(&field);
+        let others = [
+            (Field::BlockPolicies, Lack::ByBlock),
+            (Field::Adapters, Lack::Tuning),
+            (Field::AnyOptimizer, Lack::Optimizer),
+        ];
+        let others = others.into_iter().filter(|(field, _)| !has(*field)).map(|(_, lack)| lack);
+        self.lacks.iter().copied().chain(others).find(|lack| needs(*lack))
     }
 }
 

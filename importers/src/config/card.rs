@@ -255,6 +255,7 @@ fn deepseek(
         other_parameters: [0, signed(hidden)],
         dtype: None,
         stored: None,
+        tuning: Default::default(),
     };
     let untold = class(fields)?.filter(|class| !class.ends_with("ForCausalLM")).map(unknown);
     let one = fields.get(PER_TOKEN).is_none().then(|| super::decoder::open(experts.n_experts));

@@ -45,6 +45,7 @@ pub(super) fn model(
         other_parameters: [0, signed(full.hidden)],
         dtype: None,
         stored: None,
+        tuning: Default::default(),
     };
     let untold = class(fields)?.filter(|class| !class.ends_with("ForCausalLM")).map(unknown);
     Ok((model, untold))

@@ -60,6 +60,7 @@ pub(super) fn qwen2_moe(
         other_parameters: [0, signed(hidden)],
         dtype: None,
         stored: None,
+        tuning: Default::default(),
     };
     let untold = class(fields)?.filter(|class| !class.ends_with("ForCausalLM")).map(unknown);
     Ok((model, untold.into_iter().collect()))
@@ -134,7 +135,6 @@ pub(super) fn switch(
     let (hidden, width, inner) = (card.hidden, n("d_kv")?, card.feed_forward);
     let layers = [n("num_layers")?, fields.count(&["num_decoder_layers", "num_layers"], None)?];
     within_budget(n_weights(&card, layers[0].saturating_add(layers[1])))?;
-    let across = 4 * hidden * card.n_heads * width;
     let n_experts = card.experts.map_or(0, |experts| experts.n_experts);
     // Closed forms of plain cards count biases, and two weights of each norm; here norms have one.
     let biases = match card.attention {
@@ -151,7 +151,7 @@ pub(super) fn switch(
             let norms = if is_decoder { 3 * hidden } else { 2 * hidden };
             let untrue = 4 * hidden + biases + parts * (inner + hidden);
             BlockGroup {
-                extra_weights: if is_decoder { across } else { 0 },
+                extra_weights: if is_decoder { 4 * hidden * card.n_heads * width } else { 0 },
                 other_parameters: signed(norms) - signed(untrue)
                     + if is_mixed { router } else { 0 },
                 ..BlockGroup::of_card(TransformerCard { experts, ..card.clone() }, 1)
@@ -173,6 +173,7 @@ pub(super) fn switch(
         other_parameters: [first, signed(buckets + 2 * hidden)],
         dtype: None,
         stored: None,
+        tuning: Default::default(),
     };
     let message = "the decoder's attention to the encoder is counted as products alone, and both sides \
                    as if they read samples of the same length";

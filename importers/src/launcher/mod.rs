@@ -7,17 +7,42 @@ mod galvatron;
 pub mod layout;
 mod limits;
 mod megatron;
+mod peft;
 mod recipes;
 mod servers;
 mod serving;
 mod shell;
 mod torchtitan;
 
+use std::io::Read;
+use std::path::Path;
+
 use ir::diagnostic::Diagnostic;
 use ir::launch::{LaunchSettings, ServerStart};
+use ir::tuning::Adapter;
 use limits::MAX_BYTES;
 pub use recipes::with_deepspeed;
 pub use torchtitan::cut_by_ends;
+
+/// Reads the `adapter_config.json` of PEFT.
+///
+/// # Errors
+/// `unreadable-file`, and those of its members, with the file named.
+pub fn adapter(path: &Path) -> Result<Adapter, Diagnostic> {
+    let file = path.display().to_string();
+    let unreadable = |why: String| {
+        let message = format!("`{file}` can not be read: {why}");
+        Diagnostic::input("unreadable-file", message).hint("give the adapter_config.json of PEFT")
+    };
+    let open = std::fs::File::open(path).map_err(|error| unreadable(error.to_string()))?;
+    let mut text = String::new();
+    let mut limited = open.take(peft::LONGEST + 1);
+    limited.read_to_string(&mut text).map_err(|error| unreadable(error.to_string()))?;
+    if text.len() as u64 > peft::LONGEST {
+        return Err(unreadable(format!("it is longer than {} bytes", peft::LONGEST)));
+    }
+    peft::read(&text).map_err(|error| error.fact("file", file.clone()))
+}
 
 /// A launcher whose settings can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

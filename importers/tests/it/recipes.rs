@@ -5,6 +5,7 @@ use importers::launcher::{Launcher, read, with_deepspeed};
 use ir::card::{Recompute, ZeroStage};
 use ir::launch::LaunchSettings;
 use ir::tensor::DType;
+use ir::tuning::{Module, Modules};
 use ir::workload::Optimizer;
 
 fn settings(text: &str) -> LaunchSettings {
@@ -131,12 +132,15 @@ fn axolotl_is_read() {
     let kernels = settings(&format!("{AXOLOTL}liger_rope: true\n"));
     assert_eq!(kernels.not_judged.values().next().unwrap()[..], ["liger_rope"]);
     for (from, to, code, named) in [
-        ("adapter:", "adapter: qlora", "not-judged", "adapter: qlora"),
+        ("adapter:", "adapter: llama-adapter", "not-judged", "adapter: llama-adapter"),
+        ("adapter:", "load_in_8bit: true", "not-judged", "load_in_8bit"),
+        ("adapter:\nlora_r:", "adapter: lora\nlora_r: -8", "bad-settings", "lora_r"),
+        ("adapter:", "adapter: lora\nlora_target_modules: [conv]", "bad-settings", "conv"),
         ("adapter:", "load_in_4bit: true", "not-judged", "load_in_4bit"),
         ("adapter:", "rl: dpo", "not-judged", "rl: dpo"),
         ("adapter:", "fsdp: [shard_grad_op]", "not-judged", "fsdp: shard_grad_op"),
         ("adapter:", "micro_batches: 3", "unknown-flag", "`micro_batches`"),
-        ("torch_fused", "bnb_8bit", "not-judged", "optimizer: adamw_bnb_8bit"),
+        ("torch_fused", "anyprecision", "not-judged", "optimizer: adamw_anyprecision"),
         (
             "checkpointing: true",
             "checkpointing: offload",
@@ -148,6 +152,16 @@ fn axolotl_is_read() {
         let (found, message) = refusal(&AXOLOTL.replacen(from, to, 1));
         assert!(found == code && message.contains(named), "{to}: {found} {message}");
     }
+    let tuned = AXOLOTL
+        .replace(
+            "adapter:\nlora_r:",
+            "adapter: qlora\nlora_r: 32\nlora_target_linear: true\nload_in_4bit: true",
+        )
+        .replace("torch_fused", "bnb_8bit");
+    let tuned = settings(&tuned);
+    let adapter = tuned.adapter.unwrap();
+    assert_eq!((adapter.rank, adapter.is_quantised, adapter.targets), (32, true, Modules::LINEAR));
+    assert_eq!(tuned.optimizer, Some(Optimizer::AdamW8));
     // Weights that nothing keeps in single precision.
     let start = AXOLOTL.split("fsdp_version").next().unwrap();
     assert!(refusal(start).1.contains("`bf16`"));
@@ -184,6 +198,14 @@ fn llama_factory_is_read() {
     assert_eq!((found.recompute, found.optimizer), (Some(Recompute::Full), Some(Optimizer::AdamW)));
     let plain = settings(&format!("{FACTORY}disable_gradient_checkpointing: true\n"));
     assert_eq!(plain.recompute, Some(Recompute::None));
+    let tuned = settings(
+        &FACTORY.replace("type: full", "type: lora\nlora_rank: 16\nlora_target: q_proj,v_proj"),
+    );
+    let pair = Modules::default().with(Module::Query).with(Module::Value);
+    assert_eq!(tuned.adapter.map(|adapter| (adapter.rank, adapter.targets)), Some((16, pair)));
+    assert_eq!(found.adapter, None);
+    let pure = settings(&FACTORY.replace("bf16: true", "pure_bf16: true"));
+    assert_eq!(pure.optimizer, Some(Optimizer::AdamW16));
     let file = r#"{"train_batch_size":"auto","bf16":{"enabled":"auto"},
         "zero_optimization":{"stage":3,"offload_optimizer":{"device":"cpu"}}}"#;
     let both = with_deepspeed(found, file).unwrap();
@@ -191,11 +213,12 @@ fn llama_factory_is_read() {
     assert_eq!((both.micro_batch, both.dtype), (Some(1), Some(DType::Bf16)));
     assert_eq!(both.deepspeed_file, None);
     for (from, to, code, named) in [
-        ("type: full", "type: lora", "not-judged", "finetuning_type: lora"),
+        ("type: full", "type: freeze", "not-judged", "finetuning_type: freeze"),
+        ("type: full", "type: lora\nquantization_bit: 8", "not-judged", "quantization_bit: 8"),
+        ("do_train: true", "quantization_bit: 4", "not-judged", "quantization_bit: 4"),
         ("stage: sft", "stage: dpo", "not-judged", "stage: dpo"),
         ("do_train: true", "use_galore: true", "not-judged", "use_galore"),
-        ("bf16: true", "pure_bf16: true", "not-judged", "pure_bf16"),
-        ("do_train: true", "optim: adamw_8bit", "not-judged", "optim: adamw_8bit"),
+        ("do_train: true", "optim: grokadamw", "not-judged", "optim: grokadamw"),
         (
             "do_train: true",
             "tensor_model_parallel_size: 4",

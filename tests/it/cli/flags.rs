@@ -42,6 +42,18 @@ const TABLE: &[(&str, [Does; 7])] = &[
             Changes("", "--profile profile.json"),
         ],
     ),
+    (
+        "--costs",
+        [
+            Changes("", "--costs costs.csv"),
+            Refused("--costs costs.csv"),
+            Refused("--costs costs.csv"),
+            Refused("--costs costs.csv"),
+            Refused("--costs costs.csv"),
+            Refused("--costs costs.csv"),
+            Refused("--costs costs.csv"),
+        ],
+    ),
     ("--dim", same(Changes("", "--dim sequence=128"), Refused("--dim sequence=8"))),
     (
         "--batch",
@@ -223,6 +235,30 @@ const TABLE: &[(&str, [Does; 7])] = &[
             Changes("", "--expert-skew visits.json"),
             Changes("", "--expert-skew zipf:1"),
             Refused("--expert-skew zipf:1"),
+        ],
+    ),
+    (
+        "--adapter",
+        [
+            Refused("--adapter lora:rank=4"),
+            Changes("", "--adapter lora:rank=4"),
+            Refused("--adapter lora:rank=4"),
+            Refused("--adapter lora:rank=4"),
+            Refused("--adapter lora:rank=4"),
+            Refused("--adapter lora:rank=4"),
+            Refused("--adapter lora:rank=4"),
+        ],
+    ),
+    (
+        "--freeze",
+        [
+            Refused("--freeze embedding"),
+            Changes("", "--freeze embedding"),
+            Refused("--freeze embedding"),
+            Refused("--freeze embedding"),
+            Refused("--freeze embedding"),
+            Refused("--freeze embedding"),
+            Refused("--freeze embedding"),
         ],
     ),
     (
@@ -552,6 +588,7 @@ pub(super) fn folder() -> Folder {
     folder.write("experts.json", &experts::config().to_string());
     folder.write("visits.json", &experts::visits().to_string());
     folder.write("trace.jsonl", &expertflow::trace());
+    folder.write("costs.csv", "op,a100_sxm4_80gb\n*,0.001\n");
     folder.write("table.csv", nano_batches::TABLE);
     let cluster = |hosts: u32| {
         format!(

@@ -79,8 +79,10 @@ fn recipes_are_judged() {
     folder.write("ds/z3.json", r#"{"zero_optimization":{"stage":3},"bf16":{"enabled":"auto"}}"#);
     let with_file = now("sft.yaml", &named);
     assert!(with_file["peak_bytes"].as_u64() < alone["peak_bytes"].as_u64());
-    let lora = judged("sft.yaml", &recipe.replace(": full", ": lora"), 3);
-    assert_eq!(lora["error"]["code"], "not-judged");
+    let lora = now("sft.yaml", &recipe.replace(": full", ": lora"));
+    assert!(lora["peak_bytes"].as_u64() < alone["peak_bytes"].as_u64());
+    let frozen = judged("sft.yaml", &recipe.replace(": full", ": freeze"), 3);
+    assert_eq!(frozen["error"]["code"], "not-judged");
 }
 
 /// A `ds_config` without a section of 16 bits runs in 32, as one that switches both off, and what leaves

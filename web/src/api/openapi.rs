@@ -373,7 +373,7 @@ fn asked_bodies() -> (Value, Value) {
         for (name, property) in properties.into_iter().flatten() {
             match name.as_str() {
                 "model" | "cluster" | "profile" | "constraints" => *property = inline.clone(),
-                "routing_trace" | "interference" | "replace" | "requests" => {
+                "costs" | "routing_trace" | "interference" | "replace" | "requests" => {
                     *property = file.clone()
                 }
                 "plan" => *property = json!({ "type": "string", "description": "Id of a plan" }),

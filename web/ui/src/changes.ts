@@ -61,7 +61,7 @@ export function again(plan: Status, some: Change[]): Record<string, unknown> {
     return part === undefined ? known : `${known.split("#")[0]}#${part}`;
   };
   const { verb: _, ...request } = plan.request;
-  for (const field of ["model", "cluster", "profile", "constraints", "routing_trace", "interference", "replace", "requests"]) if (request[field] !== undefined) request[field] = digest(request[field]);
+  for (const field of ["model", "cluster", "profile", "constraints", "costs", "routing_trace", "interference", "replace", "requests"]) if (request[field] !== undefined) request[field] = digest(request[field]);
   if (Array.isArray(request["traces"])) request["traces"] = request["traces"].map(digest);
   for (const { field, value } of some) {
     if (value === undefined) delete request[field];

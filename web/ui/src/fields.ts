@@ -29,14 +29,14 @@ const STEP: Groups = [
 export const GROUPS: Record<Task, Groups> = {
   train: [
     ["Training run", ["model", "cluster", "executor", "global_batch", "sequence_length", "dtype"]],
-    ["Workload", ["tokens_per_step", "micro_batch", "optimizer", "stack", "profile", "expert_skew", "dims", "batch_axis", "phase", "batch"]],
+    ["Workload", ["tokens_per_step", "micro_batch", "optimizer", "adapter", "freeze", "stack", "profile", "expert_skew", "dims", "batch_axis", "phase", "batch"]],
     ["Limits", ["devices", "max_memory_per_device", "memory_margin", "no_offload", "power_cap", "allow_lossy", "pin", "scale"]],
     ["Failures and elastic devices", ["spares", "replace", "lost"]],
     ["Search", [...SEARCH, "pue"]],
   ],
   place: [
     ["Placement", ["model", "cluster", "executor", "workload", "batch", "time_limit"]],
-    ["Workload", ["micro_batch", "dtype", "optimizer", "dims", "batch_axis", "qdq_as_written", "profile", "traces"]],
+    ["Workload", ["micro_batch", "dtype", "optimizer", "dims", "batch_axis", "qdq_as_written", "profile", "costs", "traces"]],
     ["Constraints", ["pin", "forbid", "colocate", "constraints", "pipeline_only", "scale"]],
     ["Search", SEARCH],
   ],
@@ -112,6 +112,9 @@ const WORDS: Record<string, [string, string]> = {
   tokens_per_step: ["Tokens per step", "Sets the global batch by tokens."],
   dtype: ["Compute type", "Replaces fp32 in the model."],
   optimizer: ["Optimizer", "AdamW unless stated."],
+  adapter: ["Adapter", "Trains adapters only: `lora:rank=16,targets=q+v`, `qlora:..`, `dora:..`."],
+  freeze: ["Frozen parts", "Such as `embedding+head,layers=24`."],
+  costs: ["Measured costs", "A CSV table: op, seconds by kind of device, bytes."],
   dims: ["Dimensions", "Extents of named dimensions."],
   batch_axis: ["Batch axes", "By input, the axis that counts samples."],
   expert_skew: ["Expert load imbalance", "`balanced`, `zipf:S`, or a file with the routed tokens per expert."],

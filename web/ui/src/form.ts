@@ -18,7 +18,7 @@ export interface Field { name: string; schema: Schema; widget: Widget; is_needed
 
 /** What the command line prints and the service answers otherwise. */
 const NOT_ASKED = ["verb", "task", "all", "export", "plot"];
-const FILES = ["model", "cluster", "profile", "constraints", "routing_trace", "interference", "replace", "requests"];
+const FILES = ["model", "cluster", "profile", "constraints", "costs", "routing_trace", "interference", "replace", "requests"];
 
 function widget(name: string, schema: Schema): Widget {
   const types = ([] as string[]).concat(schema.type ?? []);

@@ -47,16 +47,18 @@ pub(crate) fn states(parameter: &Tensor, optimizer: Optimizer) -> States {
     let elements = elements(parameter);
     let wide = if parameter.dtype == DType::F64 { 8 } else { 4 };
     let times = |each: u64, count: u64| Bytes(each.saturating_mul(count));
-    let needs_master = matches!(parameter.dtype, DType::F16 | DType::Bf16 | DType::F8 | DType::F4);
-    let n_moments = match optimizer {
-        Optimizer::AdamW => elements.saturating_mul(2),
-        Optimizer::Sgd => 0,
-        Optimizer::Adafactor => rows_and_columns(&parameter.shape, elements),
-    };
+    let narrow = matches!(parameter.dtype, DType::F16 | DType::Bf16 | DType::F8 | DType::F4);
+    let needs_master = narrow && !optimizer.is_in_place();
+    // Matrices of embeddings and heads are not told apart from those of blocks.
+    let [of_matrices, of_others] = optimizer.moments();
+    let each = if parameter.shape.len() < 2 { of_others } else { of_matrices };
+    let lines = rows_and_columns(&parameter.shape, elements);
+    let n_lines = if optimizer.keeps_lines() { lines } else { 0 };
+    let moments = (each * (wide / 4) as f64 * elements as f64) as u64;
     States {
-        gradient: times(wide, elements),
+        gradient: times(if narrow && !needs_master { 2 } else { wide }, elements),
         master: if needs_master { times(4, elements) } else { Bytes::ZERO },
-        moments: times(wide, n_moments),
+        moments: Bytes(moments) + times(wide, n_lines),
     }
 }
 

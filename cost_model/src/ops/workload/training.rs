@@ -420,6 +420,11 @@ impl Step {
             Optimizer::AdamW => "AdamW",
             Optimizer::Sgd => "Sgd",
             Optimizer::Adafactor => "Adafactor",
+            Optimizer::AdamW16 | Optimizer::AdamW8 => "AdamW",
+            Optimizer::PagedAdamW | Optimizer::PagedAdamW8 => "AdamW",
+            Optimizer::Lion | Optimizer::Lion8 => "Lion",
+            Optimizer::Muon => "Muon",
+            Optimizer::AdamMini => "AdamMini",
         };
         let mut owner_of_token = vec![None; self.graph.tensors.len()];
         for (op, owner) in self.graph.ops.iter().zip(&self.owner) {

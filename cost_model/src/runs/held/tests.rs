@@ -32,6 +32,7 @@ fn model(head: Head, n_blocks: u32) -> ModelCard {
         other_parameters: [0, 8],
         dtype: None,
         stored: None,
+        tuning: Default::default(),
     }
 }
 

@@ -66,6 +66,7 @@ fn model() -> ModelCard {
         other_parameters: [0; 2],
         dtype: None,
         stored: None,
+        tuning: Default::default(),
     }
 }
 

@@ -58,7 +58,7 @@ pub fn tokens(card: &TransformerCard, parallelism: &Parallelism) -> f64 {
 }
 
 /// Degree that what lies outside the tensor-parallel regions is split by.
-pub(super) fn outer_degree(parallelism: &Parallelism) -> f64 {
+pub(in crate::runs) fn outer_degree(parallelism: &Parallelism) -> f64 {
     match parallelism.sequence {
         SequenceParallel::Off => 1.0,
         SequenceParallel::On | SequenceParallel::Ulysses => f64::from(parallelism.tensor.max(1)),

@@ -8,8 +8,6 @@ use ir::workload::Optimizer;
 const SINGLE: f64 = 4.0;
 /// Bytes of a half-precision number.
 const HALF: f64 = 2.0;
-/// Bytes of Adam's two moments in single precision.
-const ADAM: f64 = 8.0;
 /// Bytes of host memory for each byte of states there: what DeepSpeed's estimators take
 /// (`additional_buffer_factor` of `estimate_zero2_model_states_mem_needs` and its siblings). PyTorch rounds
 /// pinned buffers up to powers of two, so that the 8 pinned bytes of Megatron-Core's optimizer take 16 at most:
@@ -46,12 +44,13 @@ pub fn state_bytes(
     zero: ZeroStage,
     replicas: f64,
 ) -> StateBytes {
-    let moments = moments(optimizer);
+    let moments = moments(optimizer, format);
     let whole = match format {
-        StateFormat::Megatron => [HALF, SINGLE, SINGLE, moments],
-        StateFormat::HalfGradients => [HALF, HALF, SINGLE, moments],
-        StateFormat::HalfGradientsSummed => [HALF, HALF + SINGLE, SINGLE, moments],
-        StateFormat::Single => [SINGLE, SINGLE, 0.0, moments],
+        StateFormat::Half => [HALF, HALF, 0.0, moments[0]],
+        StateFormat::Megatron => [HALF, SINGLE, SINGLE, moments[0]],
+        StateFormat::HalfGradients => [HALF, HALF, SINGLE, moments[0]],
+        StateFormat::HalfGradientsSummed => [HALF, HALF + SINGLE, SINGLE, moments[0]],
+        StateFormat::Single => [SINGLE, SINGLE, 0.0, moments[0]],
     };
     let replicas = replicas.max(1.0);
     let share = |least: ZeroStage, bytes: f64| if zero >= least { bytes / replicas } else { bytes };
@@ -70,14 +69,15 @@ pub fn state_bytes(
 /// before are not counted.
 #[must_use]
 pub fn host_bytes(optimizer: Optimizer, sharers: f64) -> f64 {
-    HOST_BUFFERS * (2.0 * SINGLE + moments(optimizer)) / sharers.max(1.0)
+    HOST_BUFFERS * (2.0 * SINGLE + optimizer.moments()[0]) / sharers.max(1.0)
 }
 
-const fn moments(optimizer: Optimizer) -> f64 {
-    match optimizer {
-        Optimizer::AdamW => ADAM,
-        Optimizer::Sgd | Optimizer::Adafactor => 0.0,
-    }
+/// Bytes of moments per parameter of a matrix of a block, and of another one: of 16-bit parameters PyTorch's
+/// optimizers keep theirs in 16 bits too, others state their own.
+#[must_use]
+pub fn moments(optimizer: Optimizer, format: StateFormat) -> [f64; 2] {
+    let halves = format == StateFormat::Half && !optimizer.is_in_place();
+    optimizer.moments().map(|bytes| if halves { bytes / 2.0 } else { bytes })
 }
 
 #[cfg(test)]
@@ -122,5 +122,26 @@ mod tests {
         assert_eq!(total(HalfGradientsSummed, ZeroStage::Optimizer, shards), 8.0 + 12.0 / shards);
         assert_eq!(total(Single, ZeroStage::Parameters, shards), 16.0 / shards);
         assert_eq!(total(Megatron, ZeroStage::Parameters, 0.0), 18.0);
+    }
+
+    /// Bytes of weight, gradient and moments of one 16-bit parameter that is updated in place.
+    #[test]
+    fn states_in_fewer_bits() {
+        let total =
+            |optimizer| state_bytes(StateFormat::Half, optimizer, ZeroStage::None, 1.0).total();
+        let factor = 4.0 / 256.0;
+        for (optimizer, bytes) in [
+            (Optimizer::AdamW, 8.0),
+            (Optimizer::AdamW16, 8.0),
+            (Optimizer::AdamW8, 6.0 + 2.0 * factor),
+            (Optimizer::PagedAdamW, 12.0),
+            (Optimizer::Lion, 6.0),
+            (Optimizer::Lion8, 5.0 + factor),
+            (Optimizer::Muon, 6.0),
+            (Optimizer::AdamMini, 6.0),
+            (Optimizer::Sgd, 4.0),
+        ] {
+            assert_eq!(total(optimizer), bytes, "{optimizer:?}");
+        }
     }
 }

@@ -45,7 +45,7 @@ static RECOMPUTES: LazyLock<Vec<Vec<RecomputeRule>>> = LazyLock::new(|| {
 /// nothing that it can say.
 pub fn limited(
     pins: Pins,
-    (executor, optimizer): (Option<Executor>, Optimizer),
+    (executor, keeps): (Option<Executor>, (Optimizer, bool)),
     needs: &[Lack],
 ) -> Result<Pins, Diagnostic> {
     let Some(executor) = executor.filter(|executor| *executor != Executor::ANY) else {
@@ -57,7 +57,7 @@ pub fn limited(
         rows.collect::<Vec<_>>().join(", ")
     };
     exporters::find(PlanKind::Training, executor.target())?;
-    let Some(capabilities) = of(executor, optimizer) else { return Ok(pins) };
+    let Some(capabilities) = of(executor, keeps) else { return Ok(pins) };
     let part_of_blocks = match pins.recompute {
         RecomputeRule::Selective => Some(Lack::Selective),
         RecomputeRule::PerOp => Some(Lack::PerOp),
@@ -86,8 +86,11 @@ pub fn says(executor: &str, dtype: DType) -> bool {
     row.and_then(|row| row.types).is_none_or(|types| types.contains(&dtype))
 }
 
-/// What an executor has words for with an optimizer, where it runs training runs.
-pub fn of(executor: Executor, optimizer: Optimizer) -> Option<Capabilities> {
+/// What an executor has words for with an optimizer, and adapters or none, where it runs training runs.
+pub fn of(
+    executor: Executor,
+    (optimizer, has_adapters): (Optimizer, bool),
+) -> Option<Capabilities> {
     let mut rows = targets().zip(RECOMPUTES.iter());
     let (row, recomputes) = rows.find(|(row, _)| row.name == executor.target())?;
     let keeps_any = !row.lacks.contains(&Lack::OffloadedSgd);
@@ -95,7 +98,10 @@ pub fn of(executor: Executor, optimizer: Optimizer) -> Option<Capabilities> {
         target: row.name,
         accepts: row.accepts,
         splits: row.splits,
-        offloaded: row.offloaded.filter(|_| optimizer != Optimizer::Sgd || keeps_any),
+        offloaded: row
+            .offloaded
+            .filter(|_| optimizer != Optimizer::Sgd || keeps_any)
+            .filter(|_| has_adapters || !row.lacks.contains(&Lack::OffloadedWhole)),
         recomputes,
         by_block: row.expresses.contains(&Field::BlockPolicies),
         expert_overlap: row.expresses.contains(&Field::ExpertOverlap),

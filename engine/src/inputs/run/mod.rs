@@ -11,3 +11,4 @@ pub mod numbers;
 pub mod pins;
 pub mod setting;
 pub mod step;
+mod tuned;

@@ -92,6 +92,7 @@ impl Numbers {
     pub fn format(&self, stack: &Stack) -> StateFormat {
         match (self.dtype, self.gradients(stack)) {
             (DType::F32, _) => StateFormat::Single,
+            _ if stack.keeps.is_half || self.optimizer.is_in_place() => StateFormat::Half,
             (_, Gradients::Full) => StateFormat::Megatron,
             (_, Gradients::Half) => StateFormat::HalfGradients,
         }

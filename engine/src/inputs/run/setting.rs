@@ -20,7 +20,7 @@ use cost_model::runs::oracle::{self, StageOracle};
 use cost_model::runs::unlike::{Fleet, NodeGroup, groups_of};
 use documents::plan::losses::ReplacedDocument;
 use documents::plan::request::RequestDocument;
-use exporters::training::{Lack, names_are_known};
+use exporters::training::{Lack, is_special, names_are_known};
 use ir::card::{ModelCard, SequenceParallel, Skew, ZeroStage};
 use ir::cluster::{Cluster, Device, DeviceKind};
 use ir::diagnostic::Diagnostic;
@@ -35,7 +35,7 @@ use planner::training::search_3d::space::{Capabilities, Pins, Space, device_coun
 
 use super::model::{self, GraphFacts, Model};
 use super::numbers::Numbers;
-use super::{capabilities, edges, global_batch, measured, pins};
+use super::{capabilities, edges, global_batch, measured, pins, tuned};
 use crate::answer::energy;
 use crate::inputs::{asked, load, scale};
 use crate::request::executor::{self, Executor};
@@ -43,7 +43,7 @@ use crate::request::fields;
 use crate::request::value::Written;
 use crate::request::{PlanRequest, ProblemRequest};
 
-/// The stack where none is named.
+/// The stack where none is named and all is trained.
 pub const STACK: &str = "megatron-core";
 
 /// Most samples of one step that are planned: a thousand times the largest published batches.
@@ -124,7 +124,7 @@ impl Setting {
                     .hint("state the length of a sample with --sequence-length"),
             );
         }
-        let usual = args.executor.and_then(Executor::stack).unwrap_or(STACK);
+        let usual = tuned::usual_stack(args);
         let stack = flags.stack.as_deref().unwrap_or(usual);
         let (problem, replaced) =
             capabilities::typed(&args.problem, model.card.dtype, args.executor)?;
@@ -171,6 +171,7 @@ impl Setting {
         if let Some(text) = &request.expert_skew {
             self.skew(text)?;
         }
+        tuned::tune(self, (request.adapter.as_deref(), request.freeze.as_deref()))?;
         self.request = request;
         self.keep_margin();
         let request = &self.request;
@@ -288,7 +289,10 @@ impl Setting {
     /// Bytes that lie on the devices under any plan: each weight once, and what the optimizer keeps of it
     /// unless hosts may.
     pub fn least_resident(&self) -> Bytes {
-        let format = self.numbers.format(&self.stack);
+        let format = tuned::format(self);
+        if !self.model.tuning.is_whole() {
+            return Bytes((n_parameters(&self.model) as f64 * tuned::least_bytes(self)) as u64);
+        }
         let each = state_bytes(format, self.numbers.optimizer, ZeroStage::None, 1.0);
         let states = each.master_weights + each.optimizer_states;
         let each = each.parameters + if self.request.no_offload { states } else { 0.0 };
@@ -390,7 +394,7 @@ impl Setting {
             dtype: self.numbers.dtype,
             optimizer: self.numbers.optimizer,
             gradients: self.numbers.gradients(&self.stack),
-            format: self.numbers.format(&self.stack),
+            format: tuned::format(self),
             features: &[],
             resident: self.stack.resident,
             limit: self.limit,
@@ -425,8 +429,9 @@ impl Setting {
         hosts::check(&self.cluster, u64::from(most))?;
         let executor = self.request.executor.as_deref().and_then(Executor::named);
         let needs = self.needs(&pins);
-        let mut pins = capabilities::limited(pins, (executor, self.numbers.optimizer), &needs)?;
-        pins.may_offload = !self.request.no_offload;
+        let keeps = (self.numbers.optimizer, self.model.tuning.adapter.is_some());
+        let mut pins = capabilities::limited(pins, (executor, keeps), &needs)?;
+        pins.may_offload = !self.request.no_offload && tuned::may_offload(self);
         if pins.sequence == Some(SequenceParallel::Ulysses) && self.layers.is_none() {
             return Err(oracle::needs_layers("Ulysses ranks (`--pin sequence-parallel=ulysses`)"));
         }
@@ -457,6 +462,9 @@ impl Setting {
             (Lack::Predicting, self.model.n_predictions > 1),
             (Lack::WholeSequences, is_whole && self.model.has_experts()),
             (Lack::Adafactor, self.numbers.optimizer == Optimizer::Adafactor),
+            (Lack::Optimizer, is_special(self.numbers.optimizer)),
+            (Lack::Tuning, !self.model.tuning.is_whole()),
+            (Lack::Frozen, self.model.tuning.adapter.is_none() && !self.model.tuning.is_whole()),
             (Lack::Names, !names_are_known(self.hyperparameters.as_ref())),
         ];
         needs.into_iter().filter(|(_, is)| *is).map(|(need, _)| need).collect()
@@ -475,7 +483,8 @@ impl Setting {
         let needs = pins::of(&self.request.pin).map_or(Vec::new(), |pins| self.needs(&pins));
         let executor =
             executor.filter(|executor| capabilities::lacking(*executor, &needs).is_none());
-        executor.and_then(|executor| capabilities::of(executor, self.numbers.optimizer))
+        let keeps = (self.numbers.optimizer, self.model.tuning.adapter.is_some());
+        executor.and_then(|executor| capabilities::of(executor, keeps))
     }
 
     /// What the samples of a step are counted in: tokens, where the model has any.

@@ -98,7 +98,7 @@ fn slips(planned: &Workload) -> Vec<Slip> {
             Workload { mode: other, ..planned.clone() },
         );
     }
-    for other in [Optimizer::AdamW, Optimizer::Sgd, Optimizer::Adafactor] {
+    for other in Optimizer::ALL {
         let workload = Workload { optimizer: other, ..planned.clone() };
         add("workload.optimizer", planned.optimizer.name().into(), other.name().into(), workload);
     }

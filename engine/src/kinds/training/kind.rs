@@ -79,6 +79,7 @@ impl Kind for Training {
             dtype: problem.model.dtype.or(planned.dtype),
             optimizer: problem.optimizer.unwrap_or(planned.optimizer),
             stack: training.stack.clone(),
+            adapter: document.request.adapter.clone(),
         };
         let mut setting = replay::setting(document, model, flags, &requested)?;
         if training.offloads_optimizer {

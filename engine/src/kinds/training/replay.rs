@@ -45,6 +45,8 @@ pub struct Asked {
     pub optimizer: Optimizer,
     /// Name of the software stack.
     pub stack: String,
+    /// Adapters, as a request states them.
+    pub adapter: Option<String>,
 }
 
 /// Model, devices and software of a plan, for a run that may be another one.
@@ -57,7 +59,11 @@ pub fn setting(
     target: &ReplayRequest,
     requested: &Asked,
 ) -> Result<Setting, Diagnostic> {
-    let request = crate::inputs::asked::merged(&target.problem, &document.request)?;
+    let mut request = crate::inputs::asked::merged(&target.problem, &document.request)?;
+    if requested.adapter != request.adapter {
+        request.adapter.clone_from(&requested.adapter);
+        request.freeze = None;
+    }
     let mut flags = target.problem.clone();
     flags.model = crate::inputs::asked::model(&flags.model, &request);
     flags.model.dtype = requested.dtype;

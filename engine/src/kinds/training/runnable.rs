@@ -38,7 +38,10 @@ pub fn runners(
     let own_plan = best.plan().ok();
     let schedule = best.configuration.order.name();
     let runs = |name: &str, executor: Executor| {
-        let is_own = executor.stack() == Some(setting.stack.name.as_str());
+        let stack = setting.stack.name.as_str();
+        // What tunes has a stack of its own among those of its launcher.
+        let tunes = !setting.model.tuning.is_whole() && Executor::of_stack(stack) == Some(executor);
+        let is_own = tunes || executor.stack() == Some(stack);
         let plan = own_plan.as_ref().filter(|_| is_own);
         plan.is_some_and(|plan| export::exported(name, setting, plan, (schedule, Nanos(0))).is_ok())
     };

@@ -6,7 +6,7 @@ use cost_model::runs::forms::interval::Figure;
 use cost_model::runs::forms::model::Offload;
 use cost_model::runs::forms::model::counts::n_parameters;
 use documents::plan::PlanDocument;
-use ir::card::{ModelCard, Recompute};
+use ir::card::{ModelCard, Recompute, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::plan::{Mesh, Parallelism};
 use ir::units::{Bytes, Nanos};
@@ -22,6 +22,7 @@ use crate::answer::page::Column;
 use crate::answer::screen::{Screen, figure};
 use crate::answer::words::{count, range, rate};
 use crate::inputs::load;
+use crate::inputs::run::numbers::Numbers;
 use crate::inputs::run::setting::Setting;
 use crate::request::PlanRequest;
 use crate::request::executor::Executor;
@@ -45,7 +46,12 @@ impl Setting {
 
     /// `megatron-core, bf16, adamw`.
     pub(super) fn software(&self) -> String {
-        format!("{}, {}, {}", self.stack.name, self.numbers.dtype, self.numbers.optimizer.name())
+        let Numbers { dtype, optimizer, .. } = self.numbers;
+        let request = &self.request;
+        let adapter = request.adapter.as_ref().map(|text| format!(", {text}"));
+        let frozen = request.freeze.as_ref().map(|text| format!(", {text} frozen"));
+        let tuned: String = adapter.into_iter().chain(frozen).collect();
+        format!("{}, {dtype}, {}{tuned}", self.stack.name, optimizer.name())
     }
 
     /// Where a step lies in eight of ten cases, and the rate and utilisation that follow from it.
@@ -167,7 +173,10 @@ impl Answer<'_> {
         }];
         words.extend(layers_by_stage(fitted, degrees.virtual_stages));
         words.push(recomputed(fitted.blocks.iter().zip(&fitted.recompute)));
-        words.extend((configuration.offload == Offload::Optimizer).then(|| ON_HOSTS.to_owned()));
+        let moves_all =
+            self.setting.model.tuning.adapter.is_some() && degrees.zero == ZeroStage::Parameters;
+        let on_hosts = if moves_all { ALL_ON_HOSTS } else { ON_HOSTS };
+        words.extend((configuration.offload == Offload::Optimizer).then(|| on_hosts.to_owned()));
         words.join(", ")
     }
 
@@ -297,6 +306,8 @@ impl Answer<'_> {
 
 /// Where optimizer states lie that devices do not keep.
 pub(super) const ON_HOSTS: &str = "optimizer states on hosts";
+/// The same of runs with adapters whose weights are shared out.
+const ALL_ON_HOSTS: &str = "weights and optimizer states on hosts";
 
 /// Degrees that are shown though they are 1.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -286,6 +286,7 @@ fn optimizer(optimizer: Optimizer) -> Result<&'static str, Diagnostic> {
             let lack = Lack::Adafactor;
             Err(lack.refusal(TARGET, lack.export_hint()))
         }
+        _ => Err(Lack::Optimizer.refusal(TARGET, Lack::Optimizer.export_hint())),
     }
 }
 

@@ -3,22 +3,23 @@
 use ir::card::{Recompute, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
-use ir::workload::Optimizer;
+use ir::tuning::{Adapter, AdapterKind, Module, Modules};
 
 use serde_json::Value;
 
 use super::super::flags::not_judged;
 use super::fsdp;
 use super::keys::{Keys, is_off};
+use super::tuned;
 
 /// Keys that change neither time nor memory.
 const IDLE: &str = include_str!("axolotl.txt");
 
 /// Keys that change what runs in a way that no plan has.
 const REFUSED: [(&str, &str); 24] = [
-    ("adapter", "all parameters are trained in a plan"),
-    ("load_in_8bit", "parameters are kept in a plan's types"),
-    ("load_in_4bit", "parameters are kept in a plan's types"),
+    ("load_in_8bit", "frozen weights are kept in 16 or 4 bits"),
+    ("peft_layers_to_transform", "adapters are in all layers"),
+    ("lora_layers_to_transform", "adapters are in all layers"),
     ("gptq", "parameters are kept in a plan's types"),
     ("unfrozen_parameters", "all parameters are trained in a plan"),
     ("freeze_mm_modules", "all parameters are trained in a plan"),
@@ -65,6 +66,7 @@ const KERNELS: [&str; 16] = [
 pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     let keys = Keys::read(text)?;
     keys.refuse(&REFUSED)?;
+    let adapter = adapter(&keys)?;
     let is_of = |(key, value): (&String, &Value)| key.starts_with("fsdp") && !is_off(value);
     let is_sharded = keys.values.iter().any(is_of);
     words(&keys)?;
@@ -88,8 +90,9 @@ pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         sequence_length: keys.count("sequence_len")?,
         zero: Some(sharded.as_ref().map_or(ZeroStage::None, |sharded| sharded.zero)),
         recompute: Some(sharded.and_then(|sharded| sharded.recompute).unwrap_or(again)),
-        dtype: Some(dtype(&keys, is_sharded || file.is_some())?),
-        optimizer: Some(optimizer(&keys)?),
+        dtype: Some(dtype(&keys, is_sharded || file.is_some() || adapter.is_some())?),
+        optimizer: Some(tuned::optimizer(&keys, "optimizer")?),
+        adapter,
         offloads: Some(false),
         deepspeed_file: file,
         ..LaunchSettings::default()
@@ -139,15 +142,37 @@ fn recompute(keys: &Keys) -> Result<Recompute, Diagnostic> {
     Ok(if keys.is_on(key)? { Recompute::Full } else { Recompute::None })
 }
 
-fn optimizer(keys: &Keys) -> Result<Optimizer, Diagnostic> {
-    match keys.text("optimizer").as_deref() {
-        None | Some("adamw_torch" | "adamw_torch_fused" | "adamw_hf" | "adamw_apex_fused") => {
-            Ok(Optimizer::AdamW)
-        }
-        Some("adafactor") => Ok(Optimizer::Adafactor),
+/// Adapters, whose weights Axolotl keeps in single precision.
+fn adapter(keys: &Keys) -> Result<Option<Adapter>, Diagnostic> {
+    let is_4bit = keys.is_on("load_in_4bit")?;
+    let is_quantised = match keys.text("adapter").as_deref() {
+        Some("lora") => is_4bit,
+        Some("qlora") => is_4bit || keys.get("load_in_4bit").is_none(),
         Some(other) => {
-            let why = "AdamW with states in single precision and Adafactor are";
-            Err(not_judged(&format!("optimizer: {other}"), why))
+            return Err(not_judged(&format!("adapter: {other}"), "lora and qlora are"));
         }
-    }
+        None if is_4bit => {
+            return Err(not_judged("load_in_4bit", "weights in 4 bits are frozen beside adapters"));
+        }
+        None => return Ok(None),
+    };
+    let stated = tuned::targets(keys, "lora_target_modules")?;
+    let is_linear = keys.is_on("lora_target_linear")?;
+    // As PEFT takes it for models of Llama's kind.
+    let usual = Modules::default().with(Module::Query).with(Module::Value);
+    let targets = match (stated, is_linear) {
+        (Some(stated), true) => stated.and(Modules::LINEAR),
+        (Some(stated), false) => stated,
+        (None, true) => Modules::LINEAR,
+        (None, false) => usual,
+    };
+    let is_dora = keys.is_on("peft_use_dora")?;
+    Ok(Some(Adapter {
+        kind: if is_dora { AdapterKind::Dora } else { AdapterKind::Lora },
+        rank: tuned::rank(keys, "lora_r", 8)?,
+        targets,
+        whole: tuned::whole(keys, "lora_modules_to_save")?.unwrap_or_default(),
+        is_quantised,
+        is_wide: true,
+    }))
 }

@@ -4,26 +4,23 @@ use ir::card::{Recompute, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
 use ir::stack::AttentionKernel;
+use ir::tuning::{Adapter, AdapterKind, Modules};
 use ir::workload::Optimizer;
 
 use super::super::flags::not_judged;
 use super::super::limits::bad;
 use super::keys::Keys;
+use super::tuned;
 
 /// Keys that change neither time nor memory.
 const IDLE: &str = include_str!("llama_factory.txt");
 
 /// Keys that change what runs in a way that no plan has.
-const REFUSED: [(&str, &str); 17] = [
-    ("adapter_name_or_path", "all parameters are trained in a plan"),
-    ("quantization_bit", "parameters are kept in a plan's types"),
-    ("pure_bf16", "weights and states are kept in single precision"),
+const REFUSED: [(&str, &str); 12] = [
     ("use_llama_pro", "all parameters are trained in a plan"),
     ("use_galore", "AdamW, SGD and Adafactor are"),
     ("use_apollo", "AdamW, SGD and Adafactor are"),
     ("use_badam", "AdamW, SGD and Adafactor are"),
-    ("use_adam_mini", "AdamW, SGD and Adafactor are"),
-    ("use_muon", "AdamW, SGD and Adafactor are"),
     ("use_asft_loss", "no plan holds a second model"),
     ("mixture_of_depths", "every token passes every block in a plan"),
     ("fp8", "the file does not say which products run in 8 bits"),
@@ -42,12 +39,14 @@ pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         }
         _ => Ok(()),
     };
-    stated("finetuning_type", &["full"], "all parameters are trained in a plan")?;
+    stated("finetuning_type", &["full", "lora"], "all parameters, or adapters, are trained")?;
     stated("stage", &["pt", "sft"], "steps of a plan are those of next-token prediction")?;
     if keys.switch("do_train")? == Some(false) {
         return Err(bad("do_train", "false", "give a recipe that trains"));
     }
     keys.refuse(&REFUSED)?;
+    let adapter = adapter(&keys)?;
+    let is_bf16 = keys.is_on("bf16")? || keys.is_on("pure_bf16")?;
     let mut settings = LaunchSettings {
         context: keys.degree("sequence_parallel_size")?,
         tensor: Some(1),
@@ -61,8 +60,9 @@ pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
             true => Recompute::None,
             false => Recompute::Full,
         }),
-        dtype: Some(keys.dtype(keys.is_on("bf16")?, keys.is_on("fp16")?)?),
+        dtype: Some(keys.dtype(is_bf16, keys.is_on("fp16")?)?),
         optimizer: Some(optimizer(&keys)?),
+        adapter,
         offloads: Some(false),
         deepspeed_file: keys.text("deepspeed"),
         ..LaunchSettings::default()
@@ -85,14 +85,57 @@ fn attention(keys: &Keys) -> Result<Option<AttentionKernel>, Diagnostic> {
     }
 }
 
+/// Its optimizer, whose states `pure_bf16` keeps in 16 bits.
 fn optimizer(keys: &Keys) -> Result<Optimizer, Diagnostic> {
-    match keys.text("optim").as_deref() {
-        None | Some("adamw_torch" | "adamw_torch_fused" | "adamw_hf") => Ok(Optimizer::AdamW),
-        Some("sgd") => Ok(Optimizer::Sgd),
-        Some("adafactor") => Ok(Optimizer::Adafactor),
+    let named = tuned::optimizer(keys, "optim")?;
+    Ok(match (named, keys.is_on("use_adam_mini")?, keys.is_on("use_muon")?) {
+        (_, true, _) => Optimizer::AdamMini,
+        (_, _, true) => Optimizer::Muon,
+        (Optimizer::AdamW, ..) if keys.is_on("pure_bf16")? => Optimizer::AdamW16,
+        (other, ..) => other,
+    })
+}
+
+/// Adapters, which it trains unless `finetuning_type` says otherwise; their weights are in single precision but
+/// under `pure_bf16`.
+fn adapter(keys: &Keys) -> Result<Option<Adapter>, Diagnostic> {
+    let bits = keys.text("quantization_bit");
+    let is_whole = keys.text("finetuning_type").as_deref() == Some("full");
+    let is_quantised = match bits.as_deref() {
+        None => false,
+        Some("4") if !is_whole => true,
+        Some("4") => {
+            return Err(not_judged(
+                "quantization_bit: 4",
+                "weights in 4 bits are frozen beside adapters",
+            ));
+        }
         Some(other) => {
-            let why = "AdamW with states in single precision, SGD and Adafactor are";
-            Err(not_judged(&format!("optim: {other}"), why))
+            let why = "frozen weights are kept in 16 or 4 bits";
+            return Err(not_judged(&format!("quantization_bit: {other}"), why));
+        }
+    };
+    for (key, usual) in [
+        ("quantization_method", &["bnb", "BNB", "bitsandbytes"][..]),
+        ("quantization_type", &["nf4"]),
+        ("double_quantization", &["true"]),
+    ] {
+        if let Some(other) =
+            keys.text(key).filter(|text| is_quantised && !usual.contains(&text.as_str()))
+        {
+            return Err(not_judged(&format!("{key}: {other}"), "NF4 with double quantisation is"));
         }
     }
+    if is_whole {
+        return Ok(None);
+    }
+    let is_dora = keys.is_on("use_dora")?;
+    Ok(Some(Adapter {
+        kind: if is_dora { AdapterKind::Dora } else { AdapterKind::Lora },
+        rank: tuned::rank(keys, "lora_rank", 8)?,
+        targets: tuned::targets(keys, "lora_target")?.unwrap_or(Modules::LINEAR),
+        whole: tuned::whole(keys, "additional_target")?.unwrap_or_default(),
+        is_quantised,
+        is_wide: !keys.is_on("pure_bf16")?,
+    }))
 }

@@ -8,6 +8,7 @@ mod axolotl;
 mod fsdp;
 mod keys;
 mod llama_factory;
+mod tuned;
 
 use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
@@ -36,6 +37,7 @@ pub fn with_deepspeed(own: LaunchSettings, text: &str) -> Result<LaunchSettings,
         recompute: own.recompute.or(file.recompute),
         dtype: file.dtype.or(own.dtype),
         optimizer: file.optimizer.or(own.optimizer),
+        adapter: own.adapter,
         not_judged: own.not_judged,
         no_effect: own.no_effect.into_iter().chain(file.no_effect.clone()).collect(),
         ..file

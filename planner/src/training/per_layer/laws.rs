@@ -49,6 +49,7 @@ fn model(n_blocks: u32) -> ModelCard {
         other_parameters: [0; 2],
         dtype: None,
         stored: None,
+        tuning: Default::default(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cost_model::kernels::stack::{
     compiled, megatron_bridge, megatron_core, megatron_deepspeed_2021, megatron_lm_tests,
-    torchtitan,
+    torchtitan, torchtune,
 };
 use cost_model::runs::forms::constants::Constants;
 use cost_model::runs::forms::run::Gradients;
@@ -15,6 +15,7 @@ use ir::card::{
 };
 use ir::measured::GpuFacts;
 use ir::stack::Stack;
+use ir::tuning::{Adapter, AdapterKind, Module, Modules, Tuning};
 use ir::units::{Bytes, BytesPerSecond};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -98,6 +99,7 @@ pub(super) fn model(random: &mut SmallRng) -> ModelCard {
             groups.push(BlockGroup::of_card(card, 1));
         }
     }
+    let tuning = tuning(first, groups[0].n_blocks);
     ModelCard {
         name: "random".to_owned(),
         groups,
@@ -105,6 +107,28 @@ pub(super) fn model(random: &mut SmallRng) -> ModelCard {
         other_parameters: [0; 2],
         dtype: None,
         stored: None,
+        tuning,
+    }
+}
+
+/// What is trained of a model: all of it, adapters, or all but its first blocks and embedding.
+fn tuning(first: u32, frozen_blocks: u32) -> Tuning {
+    let adapter = Adapter {
+        kind: AdapterKind::Lora,
+        rank: 8,
+        targets: Modules::ATTENTION,
+        whole: Modules::default(),
+        is_quantised: frozen_blocks > 2,
+        is_wide: false,
+    };
+    match first {
+        2 => Tuning { adapter: Some(adapter), ..Tuning::default() },
+        4 => Tuning {
+            frozen: Modules::default().with(Module::Embedding),
+            frozen_blocks,
+            ..Tuning::default()
+        },
+        _ => Tuning::default(),
     }
 }
 
@@ -133,7 +157,7 @@ pub(super) fn space(random: &mut SmallRng) -> Space {
 }
 
 /// Stacks that overlap exchanges and tensor collectives, or not, and whose hosts bind, or not.
-pub(super) fn stacks() -> [Stack; 6] {
+pub(super) fn stacks() -> [Stack; 7] {
     [
         megatron_core(),
         compiled(),
@@ -141,6 +165,7 @@ pub(super) fn stacks() -> [Stack; 6] {
         torchtitan(),
         megatron_deepspeed_2021(),
         megatron_lm_tests(),
+        torchtune(),
     ]
 }
 
@@ -190,7 +215,7 @@ fn bounds_are_below_every_plan() {
         let mut random = SmallRng::seed_from_u64(seed);
         let model = model(&mut random);
         let system = with_links(system(2), seed);
-        let stack = stacks()[seed as usize % 6].clone();
+        let stack = stacks()[seed as usize % 7].clone();
         let constants = Constants::nominal(&stack);
         let space = space(&mut random);
         let pricing = Pricing {
@@ -247,7 +272,7 @@ fn the_bound_is_below_every_cut() {
         let mut random = SmallRng::seed_from_u64(seed);
         let model = model(&mut random);
         let system = with_links(system(pick(&mut random, &[1, 2, 4])), seed);
-        let stack = stacks()[seed as usize % 6].clone();
+        let stack = stacks()[seed as usize % 7].clone();
         let constants = Constants::nominal(&stack);
         let space = space(&mut random);
         let mut pricing = Pricing::unlimited(&model, &system, &stack, &constants);
@@ -323,7 +348,7 @@ fn bounds_under_limits_are_below_every_cut_that_fits() {
             group.card.feed_forward *= pick(&mut random, &[1, 8]);
         }
         let system = with_links(system(2), seed);
-        let stack = stacks()[seed as usize % 6].clone();
+        let stack = stacks()[seed as usize % 7].clone();
         let constants = Constants::nominal(&stack);
         let pricing = Pricing::unlimited(&model, &system, &stack, &constants);
         let any = pick(&mut random, &Order::ALL);

@@ -91,6 +91,7 @@ pub(in crate::training) fn model(random: &mut SmallRng) -> ModelCard {
         other_parameters: [0; 2],
         dtype: None,
         stored: None,
+        tuning: Default::default(),
     }
 }
 

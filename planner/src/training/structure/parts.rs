@@ -44,6 +44,7 @@ pub fn model(
         other_parameters: [0; 2],
         dtype: None,
         stored: None,
+        tuning: Default::default(),
     }
 }
 

@@ -127,6 +127,7 @@ pub(super) fn model(hidden: u64, n_blocks: u32, sequence: u64, head: Head) -> Mo
         other_parameters: [0; 2],
         dtype: None,
         stored: None,
+        tuning: Default::default(),
     }
 }
 

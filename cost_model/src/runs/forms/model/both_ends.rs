@@ -1,8 +1,9 @@
 //! Embedding and head: which stage holds them, and whether they are one tensor.
 
 use ir::card::Head;
+use ir::tuning::Module;
 
-use super::priced::Priced;
+use super::priced::{Priced, ends_trained};
 use crate::runs::oracle::Place;
 
 impl Priced<'_> {
@@ -44,7 +45,28 @@ impl Priced<'_> {
     /// Parameters of the ends on a stage.
     #[must_use]
     pub fn end_parameters(&self, place: Place) -> f64 {
-        let head = self.holds_head(place);
-        self.passes.end_parameters * (f64::from(u8::from(place.first)) + f64::from(u8::from(head)))
+        let [embedding, head] = ends_trained(self.pricing.model);
+        let ends = [place.first && embedding, self.holds_head(place) && head];
+        let adapter = match place.last {
+            true => self.pricing.model.tuning.rank(Module::Head) as f64 * self.head_sides(),
+            false => 0.0,
+        };
+        self.passes.end_parameters * ends.map(|is| f64::from(u8::from(is))).iter().sum::<f64>()
+            + adapter
+    }
+
+    /// Rows and columns of the head on one device.
+    fn head_sides(&self) -> f64 {
+        let card = self.pricing.model.groups.first().map(|group| &group.card);
+        let tensor = f64::from(self.degrees.tensor.max(1));
+        card.map_or(0.0, |card| card.vocabulary as f64 / tensor + card.hidden as f64)
+    }
+
+    /// Frozen parameters of the ends on a stage.
+    #[must_use]
+    pub fn frozen_ends(&self, place: Place) -> f64 {
+        let [embedding, head] = ends_trained(self.pricing.model);
+        let ends = [place.first && !embedding, self.holds_head(place) && !head];
+        self.passes.frozen_end * ends.map(|is| f64::from(u8::from(is))).iter().sum::<f64>()
     }
 }

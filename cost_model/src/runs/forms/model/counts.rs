@@ -5,9 +5,11 @@ use std::ops::Range;
 use ir::card::{Attention, BlockGroup, Head, ModelCard, Recompute, TransformerCard};
 
 use crate::runs::counts::{
-    block_parameters, embedding_parameters, forward_flops, head_parameters, step_flops,
+    block_parameters, embedding_parameters, forward_flops, head_parameters, module_products,
+    step_flops,
 };
 use crate::runs::oracle::Place;
+use ir::tuning::Module;
 
 /// Parameters of one block.
 #[must_use]
@@ -147,9 +149,50 @@ pub fn stage_flops(
         let extra = 6.0 * tokens * group.extra_weights as f64 * f64::from(n);
         step_flops(&card, samples, again) + extra
     };
-    let head = 6.0 * tokens * first.card.vocabulary as f64 * first.card.hidden as f64;
+    let tied = first.card.head == Head::Tied;
+    let trains = |module| model.tuning.trains(module);
+    let is_trained = trains(Module::Head) || tied && trains(Module::Embedding);
+    let products = if is_trained { 6.0 } else { 4.0 };
+    let head = products * tokens * first.card.vocabulary as f64 * first.card.hidden as f64;
     let head = if has_head { head * f64::from(model.n_predictions) } else { 0.0 };
-    groups.map(of_group).sum::<f64>() + head
+    groups.map(of_group).sum::<f64>() + head - spared_flops(model, blocks, tokens)
+}
+
+/// Those of gradients of frozen weights of some blocks, and of backward passes that none needs; what adapters
+/// take is not counted.
+fn spared_flops(model: &ModelCard, blocks: &Range<u32>, tokens: f64) -> f64 {
+    let tuning = &model.tuning;
+    if tuning.is_whole() {
+        return 0.0;
+    }
+    let mut start = 0_u32;
+    let of_group = |group: &BlockGroup| {
+        let end = start.saturating_add(group.n_blocks);
+        let n = blocks.end.min(end).saturating_sub(blocks.start.max(start));
+        let first = start;
+        start = end;
+        let frozen = |module| {
+            first < tuning.frozen_blocks && tuning.adapter.is_none() || !tuning.trains(module)
+        };
+        let dense = module_products(&group.card)
+            .into_iter()
+            .filter(|(module, _)| frozen(*module))
+            .map(|(_, product)| product.rows as f64 * product.columns as f64);
+        let experts = group.card.experts.map_or(0.0, |experts| {
+            let each = group.card.hidden as f64 * experts.feed_forward as f64;
+            let gate =
+                if group.card.form.n_first() > 1 && frozen(Module::Gate) { 1.0 } else { 0.0 };
+            let others =
+                [Module::Up, Module::Down].map(|module| f64::from(u8::from(frozen(module))));
+            experts.per_token as f64 * each * (gate + others[0] + others[1])
+        });
+        let skipped = match tuning.skips(first) {
+            true => forward_flops(&group.card).iter().sum::<f64>() * 2.0,
+            false => 2.0 * (dense.sum::<f64>() + experts),
+        };
+        f64::from(n) * tokens * skipped
+    };
+    model.groups.iter().map(of_group).sum()
 }
 
 /// Those of one step that no kernel skips: attention between tokens is not among them.
@@ -172,6 +215,9 @@ pub fn least_flops(model: &ModelCard, samples: u64) -> f64 {
 /// is shorter than these at the peak rate of one device. `None` where a block is no such chain.
 #[must_use]
 pub fn serial_flops(model: &ModelCard, samples: u64) -> Option<f64> {
+    if !model.tuning.is_whole() {
+        return None;
+    }
     let of_group = |group: &BlockGroup| {
         let card = &group.card;
         if group.part.is_some() || matches!(card.attention, Attention::Latent { .. }) {

@@ -126,7 +126,9 @@ impl Priced<'_> {
         let blocks = (all.held_dense + copies) * bytes.parameter[0]
             + all.held_experts * bytes.parameter[1]
             + all.lines_dense * bytes.line[0]
-            + all.lines_experts * bytes.line[1];
+            + all.lines_experts * bytes.line[1]
+            + all.frozen[0] * bytes.frozen[0]
+            + all.frozen[1] * bytes.frozen[1];
         [blocks, ends.filter(|(has, _)| *has).map(|(_, bytes)| bytes).sum()]
     }
 
@@ -138,8 +140,8 @@ impl Priced<'_> {
         let copies = self.copies(blocks);
         let dense = all.dense + copies + self.end_parameters(place);
         let n_blocks = f64::from(blocks.end.saturating_sub(blocks.start));
-        let pieces =
-            [Self::gather_s, Self::scatter_s].map(|s| s(self, dense, all.experts, n_blocks));
+        let gathered_s = self.gathered_s(&all, dense + self.frozen_ends(place), n_blocks);
+        let pieces = [gathered_s, self.scatter_s(dense, all.experts, n_blocks)];
         let mut backward_links_s = all.backward_links_s;
         backward_links_s[usize::from(self.exchanges_leave_host())] += pieces[1];
         let sharing = self.sharing(n_blocks, place);
@@ -156,6 +158,8 @@ impl Priced<'_> {
             Recompute::Full | Recompute::Uniform { .. } => 0.0,
             _ => self.kept_before(blocks),
         };
+        let for_passes = extra.stash + before + self.mask_bytes + logits + in_flight;
+        let late = self.late_gradients(&all, copies, place) - for_passes.max(0.0);
         let messages = self.messages_s();
         let forward = all.forward_s + head / 3.0;
         let waits = self.waits_beside([forward, backward], (&all, &extra), pieces);
@@ -166,7 +170,7 @@ impl Priced<'_> {
             backward_s,
             weight_s: split.weight_s,
             split_s: split.more_s,
-            sharing_s: sharing.step_s,
+            sharing_s: sharing.step_s + self.updates_s(all.update_s),
             recompute_s: extra.seconds,
             collectives_s: all.collectives_s,
             axes_s: all.axes_s,
@@ -176,7 +180,7 @@ impl Priced<'_> {
             experts: all.experts,
             copies,
             states: device[0],
-            end_states: device[1] + self.posted(blocks, place),
+            end_states: device[1] + self.posted(blocks, place) + late.max(0.0),
             on_host: host[0] + host[1],
             activation: extra.stash + before,
             split_bytes: split.bytes,
@@ -210,14 +214,14 @@ impl Priced<'_> {
             Recompute::Selective => Recomputed {
                 seconds: all.core_s,
                 stash: all.without_core,
-                bytes: (all.all - all.without_core) / f64::from(n.max(1)),
+                bytes: (all.all - all.without_core) / self.keeping(blocks),
                 all_bytes: all.all - all.without_core,
                 ..Recomputed::default()
             },
             Recompute::PerOp => Recomputed {
                 seconds: all.per_op_s,
                 stash: all.per_op,
-                bytes: (all.all - all.per_op) / f64::from(n.max(1)),
+                bytes: (all.all - all.per_op) / self.keeping(blocks),
                 all_bytes: all.all - all.per_op,
                 ..Recomputed::default()
             },
@@ -236,6 +240,13 @@ impl Priced<'_> {
                 }
             }
         }
+    }
+
+    /// Of some blocks, those that keep anything: no gradient goes through the first frozen ones; at least 1.
+    fn keeping(&self, blocks: &Range<u32>) -> f64 {
+        let tuning = &self.pricing.model.tuning;
+        let first = if tuning.skips(0) { tuning.frozen_blocks } else { 0 };
+        f64::from(blocks.end.saturating_sub(blocks.start.max(first)).max(1))
     }
 
     /// The first so many blocks are computed again.
@@ -287,6 +298,8 @@ fn combined(a: &Kind, b: &Kind, with: impl Fn(f64, f64) -> f64) -> Kind {
         held_experts: with(a.held_experts, b.held_experts),
         lines_dense: with(a.lines_dense, b.lines_dense),
         lines_experts: with(a.lines_experts, b.lines_experts),
+        frozen: [0, 1].map(|part| with(a.frozen[part], b.frozen[part])),
+        update_s: with(a.update_s, b.update_s),
         all: with(a.all, b.all),
         without_core: with(a.without_core, b.without_core),
         per_op: with(a.per_op, b.per_op),

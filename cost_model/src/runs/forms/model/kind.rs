@@ -5,6 +5,7 @@ use ir::card::stored::Held;
 use ir::plan::Parallelism;
 
 use super::Pricing;
+use super::tuned::tuned;
 use crate::runs::counts::block_parameters;
 use crate::runs::forms::block::{self, BlockTime, block};
 use crate::runs::forms::precision;
@@ -49,6 +50,10 @@ pub struct Kind {
     pub lines_dense: f64,
     /// The same of experts.
     pub lines_experts: f64,
+    /// Bytes of frozen weights that all replicas hold alike, and of experts.
+    pub frozen: [f64; 2],
+    /// Seconds of updating its matrices beside what their bytes take, once a step.
+    pub update_s: f64,
     /// Bytes that it keeps if nothing is computed again.
     pub all: f64,
     /// Bytes that it keeps if the attention core is computed again.
@@ -60,9 +65,23 @@ pub struct Kind {
 }
 
 impl Kind {
-    /// Prices a kind.
+    /// Prices a kind, whose first block is `first`, as its run tunes it.
     #[must_use]
-    pub fn of(pricing: &Pricing<'_>, group: &BlockGroup, degrees: &Parallelism) -> Self {
+    pub fn of(
+        pricing: &Pricing<'_>,
+        group: &BlockGroup,
+        degrees: &Parallelism,
+        first: u32,
+    ) -> Self {
+        let kind = Self::whole(pricing, group, degrees);
+        match group.part {
+            Some(_) => kind,
+            None => tuned(kind, (pricing, group, degrees), first),
+        }
+    }
+
+    /// The same where all of it is trained.
+    fn whole(pricing: &Pricing<'_>, group: &BlockGroup, degrees: &Parallelism) -> Self {
         if let Some(part) = &group.part {
             return super::part::kind(pricing, part, degrees.micro_batch);
         }
@@ -80,12 +99,11 @@ impl Kind {
         let (dense, experts) = block::shared_out(run);
         let parameters = block_parameters(&group.card);
         let tensor = f64::from(degrees.tensor.max(1));
-        let extra = group.extra_weights as f64;
+        let (extra, hidden) = (group.extra_weights as f64, group.card.hidden.max(1) as f64);
         let whole = extra + group.other_parameters as f64;
-        let hidden = group.card.hidden.max(1) as f64;
         let extra_s = extra_product(pricing, group, degrees);
         let expert_tensor = pricing.expert_tensor();
-        let (stack, dtype) = (pricing.stack, pricing.dtype);
+        let Pricing { stack, dtype, .. } = *pricing;
         let (attention, dispatcher) = (stack.attention, stack.experts.dispatcher);
         let software = Software { attention, dtype, dispatcher, expert_tensor };
         let stash = |what| block_bytes(&group.card, degrees, software, what);
@@ -93,8 +111,7 @@ impl Kind {
         let (lines_dense, lines_experts) = block::rows_and_columns(run);
         let extra_lines = if extra > 0.0 { hidden + extra / hidden } else { 0.0 };
         // The extra product keeps its input, which is as wide as its rows.
-        let operand = precision::operand(pricing.dtype);
-        let extra_bytes = operand * tokens(&group.card, degrees) * extra / hidden;
+        let extra_bytes = precision::operand(dtype) * tokens(&group.card, degrees) * extra / hidden;
         Self {
             forward_s: factor * forward.seconds + extra_s,
             backward_s: factor * backward.seconds + 2.0 * extra_s,
@@ -120,6 +137,7 @@ impl Kind {
             without_core: stash(Kept::WithoutCore) + extra_bytes,
             per_op: stash(Kept::PerOp) + extra_bytes,
             input: stash(Kept::Input),
+            ..Self::default()
         }
     }
 }

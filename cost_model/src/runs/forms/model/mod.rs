@@ -24,10 +24,15 @@ pub mod expert_overlap;
 mod figures;
 mod host;
 pub mod kind;
+mod late;
 mod part;
 pub mod priced;
 pub mod shape;
+mod states;
+mod tuned;
 
+#[cfg(test)]
+mod fine_tuning_tests;
 #[cfg(test)]
 mod tests;
 

@@ -61,6 +61,8 @@ pub(super) fn kind(pricing: &Pricing<'_>, part: &PartCard, samples: u64) -> Kind
         held_experts: 0.0,
         lines_dense: part.n_lines as f64,
         lines_experts: 0.0,
+        frozen: [0.0; 2],
+        update_s: 0.0,
         all: stash,
         without_core: stash,
         per_op: stash,

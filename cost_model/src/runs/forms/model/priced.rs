@@ -8,10 +8,14 @@ use ir::card::{
 };
 use ir::measured::CollectiveOperation;
 use ir::plan::Parallelism;
-use ir::workload::Optimizer;
+use ir::tuning::Module;
 
 use super::figures::Sums;
 use super::kind::Kind;
+pub use super::states::HeldBytes;
+pub(super) use super::states::ends_trained;
+use super::states::{Ends, held};
+use super::tuned::largest_widened;
 use super::{Offload, Pricing};
 use crate::kernels::generation::generation;
 use crate::kernels::rates::WIDE_LOGIT;
@@ -24,7 +28,6 @@ use crate::runs::forms::rank_groups::{self, Cards, Group, Spread};
 use crate::runs::forms::run::Sharded;
 use crate::runs::memory::activations::tokens;
 use crate::runs::memory::reserve::beside_experts;
-use crate::runs::memory::states::{host_bytes, state_bytes};
 
 /// Bytes per logit that a fused loss adds: two single-precision copies (found on the allocator peaks
 /// of Megatron-LM d98e8a64, 4 where the function is compiled).
@@ -38,8 +41,6 @@ const SEPARATE_LOSS: f64 = 10.0;
 const PARALLEL_LOSS: f64 = 6.0;
 /// Bytes per logit that a deferred embedding gradient keeps (found on the same peaks, 4 to 5).
 const DEFERRED_GRADIENT: f64 = 4.5;
-/// Bytes of what Adafactor keeps for a row or a column, in single precision.
-const LINE: f64 = 4.0;
 /// Bytes per second between a device and its host: PCIe 4 x16 as achieved (`links.csv`, pcie4_x16);
 /// *nominal*, the cluster's model does not hold host links.
 const HOST_LINK: f64 = 25e9;
@@ -68,8 +69,10 @@ pub struct Passes {
     pub kinds: Vec<Kind>,
     /// Head, loss and their backward pass in seconds, a third of it forward.
     pub head_s: f64,
-    /// Parameters of the embedding, or of the head, on one device.
+    /// Parameters of the embedding, or of the head, on one device, where either is trained.
     pub end_parameters: f64,
+    /// The same where either is frozen.
+    pub frozen_end: f64,
     /// Sums over blocks.
     pub(super) sums: Sums,
 }
@@ -94,8 +97,16 @@ impl Passes {
     /// Prices blocks and head.
     #[must_use]
     pub fn of(pricing: &Pricing<'_>, degrees: &Parallelism) -> Self {
-        let kinds: Vec<Kind> =
-            pricing.model.groups.iter().map(|group| Kind::of(pricing, group, degrees)).collect();
+        let kinds: Vec<Kind> = pricing
+            .model
+            .groups
+            .iter()
+            .scan(0_u32, |next, group| {
+                let first = *next;
+                *next = next.saturating_add(group.n_blocks);
+                Some(Kind::of(pricing, group, degrees, first))
+            })
+            .collect();
         let first = pricing.model.groups.first().map(|group| Sharded {
             card: &group.card,
             parallelism: degrees,
@@ -105,12 +116,22 @@ impl Passes {
         });
         // Parts hold the ends themselves.
         let ends = first.filter(|_| !pricing.model.is_of_parts());
-        let head = |run| ends::head(run, pricing.system, pricing.stack, pricing.constants);
+        // Of the three products of a head, a frozen one has no gradient of its weight.
+        let trained = ends_trained(pricing.model);
+        let share = if trained[1] { 1.0 } else { 2.0 / 3.0 };
+        let head = |run| share * ends::head(run, pricing.system, pricing.stack, pricing.constants);
         Self {
             sums: Sums::of(pricing.model, &kinds),
             kinds,
             head_s: ends.map_or(0.0, head) * f64::from(pricing.model.n_predictions),
-            end_parameters: ends.map_or(0.0, ends::parameters),
+            end_parameters: match trained {
+                [false, false] => 0.0,
+                _ => ends.map_or(0.0, ends::parameters),
+            },
+            frozen_end: match trained {
+                [true, true] => 0.0,
+                _ => ends.map_or(0.0, ends::parameters),
+            },
         }
     }
 
@@ -119,18 +140,6 @@ impl Passes {
     pub fn of_depth(&self, model: &ModelCard) -> Self {
         Self { sums: Sums::of(model, &self.kinds), kinds: self.kinds.clone(), ..*self }
     }
-}
-
-/// Bytes of states in one memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct HeldBytes {
-    /// Per parameter of a block that all replicas hold alike, and per parameter of an expert.
-    pub parameter: [f64; 2],
-    /// Per row or column of such weights.
-    pub line: [f64; 2],
-    /// Of the embedding, of the head, and of what no closed form counts, which is with the last
-    /// stage.
-    pub ends: [f64; 3],
 }
 
 /// A model under given degrees.
@@ -170,71 +179,6 @@ pub struct Priced<'a> {
     slowed: f64,
 }
 
-/// Elements of the ends, on one device.
-#[derive(Clone, Copy, Default)]
-struct Ends {
-    /// Of the embedding, or of the head, and their rows and columns.
-    words: [f64; 2],
-    /// Of learned positions, and of what else only the first stage has.
-    positions: f64,
-    /// Of what no closed form counts.
-    others: f64,
-}
-
-/// Bytes of states on a device and with its host, where so many replicas share out dense weights and
-/// experts.
-fn held(
-    pricing: &Pricing<'_>,
-    degrees: &Parallelism,
-    replicas: [f64; 2],
-    ends: Ends,
-) -> (HeldBytes, HeldBytes) {
-    let (mut device, mut host) = (HeldBytes::default(), HeldBytes::default());
-    let sharers = |least: ZeroStage, replicas: f64| match degrees.zero >= least {
-        true => replicas.max(1.0),
-        false => 1.0,
-    };
-    let update = pricing.stack.update;
-    // In mixed precision the shards that are kept are the master weights.
-    let is_single = pricing.format == StateFormat::Single;
-    let keeps_shards =
-        is_single && pricing.stack.keeps_shards && degrees.zero == ZeroStage::Gradients;
-    for (part, replicas) in replicas.into_iter().enumerate() {
-        let states = state_bytes(pricing.format, pricing.optimizer, degrees.zero, replicas);
-        let beside = if keeps_shards { states.parameters / replicas.max(1.0) } else { 0.0 };
-        let updating = match pricing.offload {
-            Offload::Nothing if !is_single => {
-                update.per_parameter(degrees.zero > ZeroStage::None, replicas)
-            }
-            _ => 0.0,
-        };
-        device.parameter[part] = states.parameters + states.gradients + beside + updating;
-        let (keeper, bytes) = match pricing.offload {
-            Offload::Nothing => (&mut device, states.master_weights + states.optimizer_states),
-            Offload::Optimizer => {
-                let sharers = sharers(ZeroStage::Optimizer, replicas);
-                (&mut host, host_bytes(pricing.optimizer, sharers))
-            }
-        };
-        keeper.parameter[part] += bytes;
-        keeper.line[part] = match pricing.optimizer {
-            Optimizer::Adafactor => LINE / sharers(ZeroStage::Optimizer, replicas),
-            Optimizer::AdamW | Optimizer::Sgd => 0.0,
-        };
-    }
-    for side in [&mut device, &mut host] {
-        let (whole, line) = (side.parameter[0], side.line[0]);
-        let words = ends.words[0] * whole + ends.words[1] * line;
-        let vectors = whole + line;
-        side.ends = [words + ends.positions * vectors, words, ends.others * vectors];
-    }
-    // Ends are computed in 16 bits where blocks are in 8.
-    for (part, replicas) in replicas.into_iter().enumerate() {
-        device.parameter[part] += copies(pricing.dtype) / sharers(ZeroStage::Parameters, replicas);
-    }
-    (device, host)
-}
-
 impl Pricing<'_> {
     /// Groups of replicas with a whole set of shards each.
     fn optimizer_instances(&self) -> f64 {
@@ -245,8 +189,24 @@ impl Pricing<'_> {
         instances.unwrap_or(1.0).max(1.0)
     }
 
+    /// Elements of the ends on one device of so many tensor ranks.
+    fn ends(&self, tensor: f64) -> Ends {
+        let [first, last] = self.model.other_parameters;
+        let mut ends = Ends { others: last.max(0) as f64, trained: [true; 2], ..Ends::default() };
+        let card = self.model.groups.first().map(|group| &group.card);
+        if let Some(card) = card.filter(|_| !self.model.is_of_parts()) {
+            let (rows, hidden) = (card.vocabulary as f64 / tensor, card.hidden as f64);
+            ends.words = [rows * hidden, rows + hidden];
+            ends.trained = ends_trained(self.model);
+            ends.adapter = self.model.tuning.rank(Module::Head) as f64 * (rows + hidden);
+            // Each tensor rank has all positions.
+            ends.positions = position_parameters(card).saturating_add_signed(first) as f64;
+        }
+        ends
+    }
+
     /// Replicas that share out states of dense weights, and of experts.
-    fn sharers(&self, degrees: &Parallelism) -> [f64; 2] {
+    pub(super) fn sharers(&self, degrees: &Parallelism) -> [f64; 2] {
         let count = |degree: u32| f64::from(degree.max(1));
         let replicas = count(degrees.data) * count(degrees.context);
         let replicas = (replicas / self.optimizer_instances()).max(1.0);
@@ -296,14 +256,7 @@ impl<'a> Priced<'a> {
         let tensor = f64::from(degrees.tensor.max(1));
         let card = pricing.model.groups.first().map(|group| &group.card);
         let card = card.filter(|_| !pricing.model.is_of_parts());
-        let [first, last] = pricing.model.other_parameters;
-        let mut ends = Ends { others: last.max(0) as f64, ..Ends::default() };
-        if let Some(card) = card {
-            let (rows, hidden) = (card.vocabulary as f64 / tensor, card.hidden as f64);
-            ends.words = [rows * hidden, rows + hidden];
-            // Each tensor rank has all positions.
-            ends.positions = position_parameters(card).saturating_add_signed(first) as f64;
-        }
+        let ends = pricing.ends(tensor);
         let (on_device, on_host) = held(&pricing, &degrees, pricing.sharers(&degrees), ends);
         let system = pricing.system;
         let replicas = [Group::replicas(&degrees), Group::expert_replicas(&degrees)]
@@ -337,20 +290,39 @@ impl<'a> Priced<'a> {
         let element = element(pricing.dtype);
         let predicted = f64::from(pricing.model.n_predictions) * tokens;
         let n_logits = predicted * card.vocabulary as f64 / tensor;
-        priced.kept_logits = WIDE_LOGIT * n_logits;
         priced.end_gradients = element * (n_logits + tokens * width);
-        priced.logit_bytes = (WIDE_LOGIT + element + pricing.loss_bytes(tensor)) * n_logits
-            + 2.0 * element * predicted * width;
+        priced.add_logits(card, n_logits, 2.0 * element * predicted * width);
         let tokens_sent = priced.degrees.micro_batch as f64
             * card.sequence.div_ceil(u64::from(priced.degrees.context.max(1))) as f64;
         priced.messages = vec![element * tokens_sent * card.hidden as f64];
-        priced.rank_bytes += priced.buffers(tokens * width) + priced.gathered_ends(card);
+        priced.rank_bytes += priced.buffers(tokens * width)
+            + priced.gathered_ends(card)
+            + largest_widened(&pricing, &priced.degrees);
         if pricing.model.has_experts() {
             priced.in_flight = IN_FLIGHT * tokens * card.hidden as f64;
             let is_grouped = !pricing.features.contains(&MemoryFeature::SeparateExperts);
             priced.rank_bytes += beside_experts(pricing.system.device.chip, is_grouped);
         }
         priced
+    }
+
+    /// Counts so many logits and their inputs: the loss, what it keeps, and with it a trained head's gradient.
+    fn add_logits(&mut self, card: &TransformerCard, n_logits: f64, inputs: f64) {
+        let pricing = self.pricing;
+        let (keeps, zero) = (pricing.stack.keeps, self.degrees.zero);
+        let (element, tensor) = (element(pricing.dtype), f64::from(self.degrees.tensor.max(1)));
+        let each = keeps.loss.unwrap_or_else(|| WIDE_LOGIT + element + pricing.loss_bytes(tensor));
+        let gradients = match (ends_trained(pricing.model)[1], zero >= ZeroStage::Gradients) {
+            (false, _) => 0.0,
+            (true, true) => keeps.head_gradients.min(1.0),
+            (true, false) => keeps.head_gradients,
+        };
+        // With the loss its own head is gathered.
+        let is_gathered = zero >= ZeroStage::Parameters && keeps.shards_ends;
+        let copies = gradients + f64::from(u8::from(is_gathered));
+        let head = element * card.vocabulary as f64 * card.hidden as f64 / tensor;
+        self.kept_logits = each.min(WIDE_LOGIT) * n_logits;
+        self.logit_bytes = each * n_logits + inputs + copies * head;
     }
 
     /// Parts send what crosses each boundary, whoever reads it in the end.
@@ -381,7 +353,8 @@ impl<'a> Priced<'a> {
             let block = self.passes.kinds.iter().map(|kind| kind.held_dense + kind.held_experts);
             bytes += GATHERED_BLOCKS
                 * (element + copies(self.pricing.dtype))
-                * block.fold(0.0, f64::max);
+                * block.fold(0.0, f64::max)
+                + GATHERED_BLOCKS * self.largest_frozen();
         }
         if self.degrees.pipeline > 1 {
             bytes += 2.0 * element * message;
@@ -400,17 +373,22 @@ impl<'a> Priced<'a> {
 
     /// Bytes of gathered ends where parameters are shared out.
     fn gathered_ends(&self, card: &TransformerCard) -> f64 {
-        if self.degrees.zero < ZeroStage::Parameters {
+        if self.degrees.zero < ZeroStage::Parameters || self.pricing.stack.keeps.shards_ends {
             return 0.0;
         }
         let tensor = f64::from(self.degrees.tensor.max(1));
         let words = card.vocabulary as f64 * card.hidden as f64 / tensor;
-        if self.pricing.format != StateFormat::Single {
+        let element = element(self.pricing.dtype);
+        if !self.pricing.model.tuning.is_whole() {
+            let gradients = ends_trained(self.pricing.model).map(|is| f64::from(u8::from(is)));
+            return element * words * (2.0 + gradients[0] + gradients[1]);
+        }
+        if !matches!(self.pricing.format, StateFormat::Single | StateFormat::Half) {
             return GATHERED_EMBEDDING * words;
         }
         // Embedding and head, and the gradients of one block.
         let block = self.passes.kinds.iter().map(|kind| kind.held_dense + kind.held_experts);
-        element(self.pricing.dtype) * (2.0 * words + block.fold(0.0, f64::max))
+        element * (2.0 * words + block.fold(0.0, f64::max))
     }
 
     /// Seconds of an all-reduce over replicas of so many bytes per parameter.
@@ -460,6 +438,19 @@ impl<'a> Priced<'a> {
                 self.pieces_s(CollectiveOperation::AllGather, sizes, element(self.pricing.dtype))
             }
             _ => 0.0,
+        }
+    }
+
+    /// Seconds in which a device's share of so many parameters comes from its host before a pass, where hosts
+    /// keep weights.
+    #[must_use]
+    pub fn upload_s(&self, parameters: f64) -> f64 {
+        match self.pricing.offloads_weights(&self.degrees) {
+            true => {
+                let replicas = self.replicas[0].ranks.max(1) as f64;
+                element(self.pricing.dtype) * parameters / replicas / HOST_LINK
+            }
+            false => 0.0,
         }
     }
 
@@ -519,7 +510,9 @@ impl<'a> Priced<'a> {
         }
         let rates = self.pricing.system.rates(self.pricing.stack, self.pricing.constants, dtype);
         let bytes = optimizer_bytes(dtype, optimizer) + self.pricing.stack.update_bytes;
-        rates.pointwise(bytes * parameters)
+        // What is paged goes to the device and back.
+        let paged = if optimizer.is_paged() { 2.0 * optimizer.moments()[0] } else { 0.0 };
+        rates.pointwise(bytes * parameters) + paged * parameters / HOST_LINK
     }
 
     /// What gathering parameters or scattering gradients adds to a pass, of which its own collectives

@@ -114,6 +114,7 @@ fn parameters_of_deepseek_v3() {
         other_parameters: [0; 2],
         dtype: None,
         stored: None,
+        tuning: Default::default(),
     };
     let billions = counts::n_parameters(&model) as f64 / 1e9;
     assert!((billions - 671.0).abs() < 0.5, "{billions}");

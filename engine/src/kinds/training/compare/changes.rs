@@ -21,6 +21,7 @@ pub(super) fn changes(now: &Facts, plan: &Facts) -> Vec<Change> {
             ("element type", dtype),
             ("optimizer", facts.optimizer.name().to_owned()),
             ("optimizer states", states.to_owned()),
+            ("trained", facts.trained.clone()),
             ("stack", facts.stack.clone()),
             ("schedule", facts.schedule.clone()),
             ("limits of boards", facts.boards.clone()),

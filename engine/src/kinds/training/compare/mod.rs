@@ -12,11 +12,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cost_model::runs::forms::model::shape;
+use documents::plan::request::RequestDocument;
 use documents::plan::training::StageMeshDocument;
 use documents::plan::{EdgeDocument, PlanDocument};
 use importers::launcher::{self, Launcher, ModelFacts};
 use ir::card::ModelCard;
 use ir::diagnostic::Diagnostic;
+use ir::grid::Grid;
 use ir::launch::LaunchSettings;
 use ir::plan::Plan;
 use ir::stack::Stack;
@@ -36,6 +38,7 @@ use crate::kinds::frame;
 use crate::kinds::kind::{Pair, Target as On};
 use crate::kinds::training::claims::CUSTOM;
 use crate::request::CompareRequest;
+use crate::request::value::Written;
 use changes::{Change, changes};
 use settings::{Target, global_batch, plan_of};
 
@@ -46,6 +49,8 @@ struct Facts {
     sequence: u64,
     dtype: Option<DType>,
     optimizer: Optimizer,
+    /// What of the model, in words.
+    trained: String,
     stack: String,
     /// What it does, where settings may change that.
     software: Option<Stack>,
@@ -143,6 +148,7 @@ fn runs_now(
         dtype: of_plan.dtype,
         optimizer: of_plan.optimizer,
         stack: of_plan.stack.clone(),
+        adapter: on.document.request.adapter.clone(),
     };
     // Who was given a part of the cluster runs there.
     let beside = &of_plan.plan.parallelism;
@@ -154,6 +160,7 @@ fn runs_now(
         dtype: settings.dtype.or(planned.dtype),
         optimizer: settings.optimizer.unwrap_or(planned.optimizer),
         stack: planned.stack.clone(),
+        adapter: settings.adapter.as_ref().map(Written::text),
     };
     let offloads = settings.offloads.unwrap_or(of_plan.offloads);
     let is_same = requested == planned && offloads == of_plan.offloads;
@@ -167,11 +174,7 @@ fn runs_now(
         Some(file) => schedule::blamed(error, file),
         None => error,
     };
-    let named = match grid.is_some() {
-        true if grid == of_plan.plan.schedule.grid => of_plan.schedule.as_str(),
-        true => CUSTOM,
-        false => settings.schedule.as_deref().unwrap_or("1f1b"),
-    };
+    let named = schedule_of(settings, grid.as_ref(), of_plan);
     let (global_batch, may_overlap) = (requested.global_batch, used.stack.experts.may_overlap);
     let target = Target { n_devices, model: &used.model, global_batch, beside, may_overlap, grid };
     let now = Facts {
@@ -180,6 +183,7 @@ fn runs_now(
         sequence: requested.sequence_length,
         dtype: Some(used.numbers.dtype),
         optimizer: used.numbers.optimizer,
+        trained: trained(&used.request),
         stack: used.stack.name.clone(),
         software: Some(used.stack.clone()),
         schedule: named.to_owned(),
@@ -188,8 +192,21 @@ fn runs_now(
         meshes: Vec::new(),
         edges: edges(&[]),
     };
-    let warnings = [used.warnings.clone(), software::not_judged(settings, &used.stack)].concat();
-    Ok((side(used, now).map_err(blamed)?, warnings))
+    let noted = software::not_judged(settings, &used.stack);
+    Ok((side(used, now).map_err(blamed)?, [used.warnings.clone(), noted].concat()))
+}
+
+/// The name of a schedule that settings state, or that a file beside them holds cell by cell.
+fn schedule_of<'s>(
+    settings: &'s LaunchSettings,
+    grid: Option<&Grid>,
+    of_plan: &'s Facts,
+) -> &'s str {
+    match grid {
+        Some(_) if grid == of_plan.plan.schedule.grid.as_ref() => of_plan.schedule.as_str(),
+        Some(_) => CUSTOM,
+        None => settings.schedule.as_deref().unwrap_or("1f1b"),
+    }
 }
 
 /// Sets two plans of training runs side by side.
@@ -270,6 +287,7 @@ fn facts(document: &PlanDocument, plan: Plan) -> Result<Facts, Diagnostic> {
         sequence: training.sequence_length,
         dtype: workload.dtype,
         optimizer: workload.optimizer,
+        trained: trained(&document.request),
         stack: training.stack.clone(),
         software: None,
         schedule: training.schedule.clone(),
@@ -283,6 +301,15 @@ fn facts(document: &PlanDocument, plan: Plan) -> Result<Facts, Diagnostic> {
             .collect(),
         edges: edges(&document.communication.edges),
     })
+}
+
+/// What of a model is trained.
+fn trained(request: &RequestDocument) -> String {
+    match (&request.adapter, &request.freeze) {
+        (Some(adapter), _) => adapter.clone(),
+        (None, Some(frozen)) => format!("all but {frozen}"),
+        (None, None) => "all".to_owned(),
+    }
 }
 
 fn boards(limit: Option<f64>) -> String {

@@ -82,6 +82,7 @@ pub fn model(
         other_parameters,
         dtype: None,
         stored: None,
+        tuning: Default::default(),
     };
     Ok((model, first..last + 1))
 }

@@ -1,0 +1,59 @@
+//! Adapters in the words of PEFT and bitsandbytes: `LoraConfig`, as `adapter_config.json` has it, and
+//! `BitsAndBytesConfig`.
+
+use ir::tuning::{Adapter, AdapterKind, Module, Modules};
+use serde_json::{Value, json};
+
+use super::target::TrainingSource;
+
+/// Adds the members that load the model in its types and put adapters beside it.
+pub(super) fn add(document: &mut Value, adapter: &Adapter, source: &TrainingSource<'_>) {
+    document["dtype"] = json!("bfloat16");
+    document["peft_config"] = config(adapter);
+    document["autocast_adapter_dtype"] = json!(adapter.is_wide);
+    if adapter.is_quantised {
+        let mut quantised = json!({
+            "load_in_4bit": true,
+            "bnb_4bit_quant_type": "nf4",
+            "bnb_4bit_use_double_quant": true,
+            "bnb_4bit_compute_dtype": source.dtype.to_string().replace("bf16", "bfloat16").replace("f32", "float32"),
+        });
+        // FSDP flattens weights of one type.
+        quantised["bnb_4bit_quant_storage"] = json!("bfloat16");
+        document["quantization_config"] = quantised;
+    }
+}
+
+/// What `adapter_config.json` says; scaling and dropout are the user's.
+fn config(adapter: &Adapter) -> Value {
+    let mut config = json!({
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "r": adapter.rank,
+        "use_dora": adapter.kind == AdapterKind::Dora,
+        "target_modules": match adapter.targets == Modules::LINEAR {
+            true => json!("all-linear"),
+            false => json!(adapter.targets.iter().map(name).collect::<Vec<_>>()),
+        },
+    });
+    if !adapter.whole.is_empty() {
+        config["modules_to_save"] = json!(adapter.whole.iter().map(name).collect::<Vec<_>>());
+    }
+    config
+}
+
+/// Names of linear layers in models of Llama's kind.
+const fn name(module: Module) -> &'static str {
+    match module {
+        Module::Query => "q_proj",
+        Module::Key => "k_proj",
+        Module::Value => "v_proj",
+        Module::Output => "o_proj",
+        Module::Gate => "gate_proj",
+        Module::Up => "up_proj",
+        Module::Down => "down_proj",
+        Module::Norms => "norm",
+        Module::Embedding => "embed_tokens",
+        Module::Head => "lm_head",
+    }
+}
