@@ -77,6 +77,7 @@ pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     }
     let data = shards.or(copies).map(|n| n.max(copies.unwrap_or(1)));
     let again = recompute(&keys)?;
+    let offloads = sharded.as_ref().is_some_and(|sharded| sharded.offloads);
     let mut settings = LaunchSettings {
         data,
         tensor: Some(keys.degree("tensor_parallel_size")?.unwrap_or(1)),
@@ -90,7 +91,8 @@ pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         recompute: Some(sharded.and_then(|sharded| sharded.recompute).unwrap_or(again)),
         dtype: Some(dtype(&keys, is_sharded || file.is_some())?),
         optimizer: Some(optimizer(&keys)?),
-        offloads: Some(false),
+        offloads: Some(offloads),
+        offloads_parameters: offloads,
         deepspeed_file: file,
         ..LaunchSettings::default()
     };
