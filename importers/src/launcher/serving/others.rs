@@ -38,17 +38,24 @@ impl Known {
         mut settings: LaunchSettings,
     ) -> Result<LaunchSettings, Diagnostic> {
         let others = self.of_other_commands(whole);
-        let mut noted = BTreeSet::new();
+        let (mut noted, mut known) = (BTreeSet::new(), Vec::new());
         for (word, value) in flags.unread() {
             let plain = plain(word);
             match self.class(&plain) {
-                Some("idle") => {}
-                Some("noted") => noted.extend([plain]),
-                Some(class) => refuse(class, &plain, value)?,
-                None if others.contains(&plain) || !plain.starts_with("--") => {}
-                None => return Err(unknown(&plain)),
+                Some("idle") => known.push(word),
+                Some("noted") => {
+                    known.push(word);
+                    noted.extend([plain]);
+                }
+                Some(class) => {
+                    known.push(word);
+                    refuse(class, &plain, value)?;
+                }
+                None if others.contains(&plain) => known.push(word),
+                None => {}
             }
         }
+        flags.finish("--", &known)?;
         let more = noted.len().saturating_sub(MOST_NAMED);
         let mut named: Vec<String> = noted.into_iter().take(MOST_NAMED).collect();
         if more > 0 {
@@ -102,10 +109,28 @@ fn refuse(class: &str, flag: &str, value: Option<&str>) -> Result<(), Diagnostic
     }
 }
 
-fn unknown(flag: &str) -> Diagnostic {
-    let shown: String = flag.chars().take(60).collect();
-    let message = format!("`{shown}` is not among the flags that are known of this launcher");
-    Diagnostic::input("unknown-flag", message)
-        .fact("flag", shown)
-        .hint("correct it, or leave it out to judge the server without it")
+#[cfg(test)]
+mod tests {
+    use crate::launcher::{Launcher, read};
+
+    #[test]
+    fn no_flag_of_a_server_is_passed_over() {
+        let script = "docker run --gpus all img vllm serve m -tp 2 --host 0.0.0.0 \\\n \
+            --max_num_seqs 64 --cpu-offload-gb 0 --compilation-config.mode=3\ncurl --silent host\n";
+        let found = read(Launcher::Vllm, script).unwrap();
+        assert_eq!(found.tensor, Some(2));
+        let noted: Vec<&String> = found.not_judged.values().flatten().collect();
+        assert_eq!(noted, ["--compilation-config", "--max-num-seqs"]);
+        for (launcher, text, code) in [
+            (Launcher::Vllm, "vllm serve m --cpu-offload-gb 4", "not-judged"),
+            (Launcher::Vllm, "vllm serve m -dcp 2", "not-judged"),
+            (Launcher::Vllm, "vllm serve m --warp-drive 3", "unknown-flag"),
+            (Launcher::Sglang, "python -m sglang.launch_server --attn-cp-size 2", "not-judged"),
+            (Launcher::Sglang, "python -m sglang.launch_server --warp 2", "unknown-flag"),
+        ] {
+            assert_eq!(read(launcher, text).unwrap_err().code, code, "{text}");
+        }
+        let plain = "python -m sglang.launch_server --attn-cp-size 1 --mem-fraction-static 0.9";
+        assert_eq!(read(Launcher::Sglang, plain).unwrap().not_judged.len(), 1);
+    }
 }
