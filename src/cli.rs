@@ -11,7 +11,7 @@ use engine::request::{
 use ir::diagnostic::Diagnostic;
 
 use crate::client_flags::JobsArgs;
-use crate::listing_flags::{CompletionsArgs, DevicesArgs};
+use crate::listing_flags::{ClusterArgs, CompletionsArgs, DevicesArgs};
 use crate::measure_flags::{CalibrateArgs, LoopbackArgs, ProfileArgs, ValidateArgs};
 use crate::plan_flags::{ModelFlags, PlanArgs, ProblemFlags};
 use crate::plan_inputs;
@@ -112,6 +112,11 @@ pub(crate) enum Command {
     /// List the devices and links that cluster files can name
     #[command(after_help = "Example: meshwright devices --links")]
     Devices(DevicesArgs),
+    /// Start a cluster file from what machines print; what they do not say is left blank
+    #[command(
+        after_help = "Example: meshwright cluster --from topo.txt --from hostfile > cluster.yaml"
+    )]
+    Cluster(ClusterArgs),
     /// Measure this machine and write a profile for `--profile`
     #[command(after_help = "Example: meshwright profile --backend host -o profile.json")]
     Profile(ProfileArgs),

@@ -13,6 +13,14 @@ pub(crate) struct DevicesArgs {
     pub(crate) here: bool,
 }
 
+/// Flags of `cluster`.
+#[derive(Args, Debug)]
+pub(crate) struct ClusterArgs {
+    /// What `nvidia-smi topo -m` or `nvidia-smi -L` prints, or a hostfile; several complete each other
+    #[arg(long, value_name = "FILE", required = true)]
+    pub(crate) from: Vec<std::path::PathBuf>,
+}
+
 /// Flags of `completions`.
 #[derive(Args, Debug)]
 pub(crate) struct CompletionsArgs {

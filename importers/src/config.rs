@@ -15,6 +15,7 @@ mod model_type;
 mod parts;
 mod quantization;
 mod request;
+pub mod served;
 pub mod stored;
 mod task;
 mod towers;
@@ -48,21 +49,9 @@ const UNBUILT: &[(&[&str], &str)] = &[
     (&["musicgen", "musicgen_melody"], "a codec of sound beside its decoder"),
     (&["rwkv", "xlstm"], "a recurrence of its own"),
     (&["diffllama"], "differential attention"),
-    (&["kimi_linear", "bailing_hybrid"], "delta attention with a decay for each channel"),
+    (&["bailing_hybrid"], "delta attention with a decay for each channel"),
     (&["olmo_hybrid"], "delta attention behind a product for each of its inputs"),
-    (
-        &[
-            "axk2",
-            "deepseek_v4",
-            "dots3_note",
-            "dots3_note_text",
-            "hy_v4",
-            "minimax_m3",
-            "minimax_m3_vl",
-            "minimax_m3_vl_text",
-        ],
-        "sparse attention of its own",
-    ),
+    (&["axk2", "dots3_note", "dots3_note_text", "hy_v4"], "sparse attention of its own"),
     (&["cohere2_moe"], "dense layers of another width than experts, beside attention"),
     (
         &["inkling_mm_model", "inkling_text", "inkling2", "inkling2_text"],

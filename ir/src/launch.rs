@@ -24,6 +24,8 @@ pub struct StackSettings {
     pub overlaps_experts: Option<bool>,
     /// Whether collectives of tensor ranks run beside products.
     pub overlaps_tensor: Option<bool>,
+    /// Whether blocks are compiled (PyTorch's `torch.compile`).
+    pub compiled: Option<bool>,
 }
 
 /// Settings; `None` = left to the launcher.
@@ -94,6 +96,8 @@ pub struct LaunchSettings {
     pub adapter: Option<Adapter>,
     /// Whether hosts keep its states; `None` = nothing is said of it.
     pub offloads: Option<bool>,
+    /// Whether hosts keep parameters and gradients too.
+    pub offloads_parameters: bool,
     /// Sizes of the model that they state, by flag; switches count 1 where they are on, else 0.
     pub sizes: BTreeMap<&'static str, u64>,
     /// Which layers have experts, those that predict a later token aside.

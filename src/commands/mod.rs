@@ -79,6 +79,9 @@ pub(crate) fn run(cli: &mut Cli, again: &[OsString], printer: &Printer) -> Comma
             Ok(Exit::DONE)
         }),
         Some(Command::Devices(args)) => listed(args, printer),
+        Some(Command::Cluster(args)) => {
+            printer.page(|page| engine::tools::cluster::run(&args.from, page))
+        }
         Some(Command::Serve(args)) => serve::run(args, again, printer),
         Some(Command::View(args)) => view::run(args, again, printer),
         Some(Command::Worker(args)) => serve::worker(args, again, printer),

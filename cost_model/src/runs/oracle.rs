@@ -23,6 +23,9 @@ pub enum Offload {
     /// Master weights and optimizer states; hosts run the optimizer (Ren et al. 2021,
     /// ZeRO-Offload).
     Optimizer,
+    /// The same, with the shards of parameters and gradients: blocks are gathered from hosts for each pass
+    /// (Rajbhandari et al. 2021, ZeRO-Infinity; PyTorch's fully sharded data parallel with `CPUOffload`).
+    Parameters,
 }
 
 /// Prices training runs of one model on one cluster.
@@ -373,7 +376,7 @@ fn hosts(priced: &(impl Prices + ?Sized)) -> Vec<HostCosts> {
     let limits = priced.limits();
     match limits.offload {
         Offload::Nothing => Vec::new(),
-        Offload::Optimizer => {
+        Offload::Optimizer | Offload::Parameters => {
             rank_groups::hosts(priced.degrees(), limits.per_host, limits.host_memory)
         }
     }

@@ -241,6 +241,16 @@ mod tests {
     }
 }
 
+/// Settings that nothing is priced by, as warnings.
+pub fn not_judged(settings: &LaunchSettings) -> impl Iterator<Item = Diagnostic> {
+    settings.not_judged.iter().map(|(why, flags)| {
+        let flags: Vec<String> = flags.iter().map(|flag| format!("`{flag}`")).collect();
+        let message = format!("not judged: {}; {why}", flags.join(", "));
+        let hint = "time and memory of what runs are those without it";
+        Diagnostic::warning("not-judged", message).hint(hint)
+    })
+}
+
 /// Settings that do nothing as the others are, as warnings.
 pub fn no_effect(settings: &LaunchSettings) -> impl Iterator<Item = Diagnostic> {
     settings.no_effect.iter().map(|(setting, needed)| {

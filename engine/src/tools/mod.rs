@@ -2,6 +2,7 @@
 
 pub mod algorithms;
 pub mod calibrate;
+pub mod cluster;
 pub mod import;
 pub mod measure;
 pub mod support;

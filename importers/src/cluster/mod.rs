@@ -9,6 +9,7 @@ mod chips;
 mod classes;
 mod devices;
 mod document;
+mod draft;
 mod link_types;
 mod links;
 mod pairs;
@@ -28,6 +29,7 @@ use ir::nearest;
 
 pub use self::catalogue::{Catalogue, DeviceRow, LinkRow, LinkScope, catalogue};
 pub use self::document::example;
+pub use self::draft::{Draft, draft};
 pub use self::links::bridged;
 
 /// Most islands that a warning names.

@@ -30,7 +30,7 @@ pub(super) const CARDS: [&str; 6] =
 pub(super) const MAX_DEFAULT_SEQUENCE: u64 = 4_096;
 
 /// Most experts of a model.
-const MAX_ALL_EXPERTS: u64 = 65_536;
+const MAX_ALL_EXPERTS: u64 = 1 << 17;
 
 /// The family that decides names, norms and biases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

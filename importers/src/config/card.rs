@@ -73,6 +73,11 @@ pub fn of_bytes(
     Ok((ModelCard { dtype, ..model }, warnings))
 }
 
+/// Whether a model type has a card of its own.
+pub(super) fn has(model_type: &str) -> bool {
+    CARDS.contains(&model_type) || architecture::SUPPORTED.contains(&model_type)
+}
+
 fn of_one(read: (ModelCard, Option<Diagnostic>)) -> (ModelCard, Vec<Diagnostic>) {
     (read.0, read.1.into_iter().collect())
 }

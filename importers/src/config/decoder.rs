@@ -4,12 +4,16 @@ mod attention;
 mod bases;
 mod changes;
 mod defaults;
+mod entries;
 mod families;
 mod feed_forward;
 mod layers;
+mod served;
 mod shared;
 mod sizes;
 mod space;
+mod stated;
+mod streams;
 mod style;
 
 use ir::diagnostic::Diagnostic;
@@ -188,6 +192,8 @@ impl Decoder {
             embedded,
             owners,
             n_sharing,
+            at: 0,
+            left: None,
             place,
             prefix,
             quantization,
@@ -227,6 +233,9 @@ struct Writer<'a> {
     embedded: Option<TensorId>,
     owners: Vec<String>,
     n_sharing: u64,
+    /// The layer that is written, and the states that blocks of layers before it left.
+    at: u64,
+    left: Option<TensorId>,
     /// Of products whose weights are held in fewer bits.
     quantization: Option<&'a Quantization>,
     builder: &'a mut Builder,
@@ -250,9 +259,18 @@ impl Writer<'_> {
         let mut state = self.embedding()?;
         self.embedded = Some(state);
         let layers = format!("{}{}", self.prefix, self.s.layers);
-        for (index, kind) in self.d.layers.iter().enumerate() {
-            state = self.layer(state, &format!("{layers}.{index}"), *kind)?;
+        if self.s.join == Join::Streams {
+            state = self.spread(state)?;
         }
+        for (index, kind) in (0..).zip(&self.d.layers) {
+            self.at = index;
+            state = self.sized_layer(state, &format!("{layers}.{index}"), *kind)?;
+        }
+        state = match self.s.join {
+            Join::Streams => self.gathered(state)?,
+            Join::Recalled => self.recalled(state, &format!("{}output_attn", self.prefix))?,
+            _ => state,
+        };
         if !self.s.last_norm.is_empty() {
             let name = format!("{}{}", self.prefix, self.s.last_norm);
             state = self.norm(&name, state, self.n.hidden)?;
@@ -353,6 +371,20 @@ impl Writer<'_> {
         }
     }
 
+    /// A layer of the sizes that it has for itself.
+    fn sized_layer(&mut self, state: TensorId, layer: &str, kind: Kind) -> Done {
+        let whole = self.n;
+        self.n.kv_heads = kind.own.kv_heads.unwrap_or(whole.kv_heads);
+        self.n.inner = kind.own.inner.unwrap_or(whole.inner);
+        let done = match self.s.join {
+            Join::Streams => self.streamed(state, layer, kind),
+            Join::Recalled => self.recalling(state, layer, kind),
+            _ => self.layer(state, layer, kind),
+        };
+        self.n = whole;
+        done
+    }
+
     fn layer(&mut self, state: TensorId, layer: &str, kind: Kind) -> Done {
         let h = self.n.hidden;
         if self.s.join == Join::Beside {
@@ -412,6 +444,22 @@ impl Writer<'_> {
         let whole = Reach { span: sequence, is_window: false, is_turned, index };
         match kind.mixer {
             Mixer::Full | Mixer::None | Mixer::Shared => self.attention(state, layer, whole),
+            Mixer::Window(tokens) if self.s.attention.is_entries => {
+                self.entries(state, layer, (tokens.min(sequence), None))
+            }
+            Mixer::Compressed(is_picked) => {
+                let window = self.fields().count(&["sliding_window"], None)?.min(sequence);
+                self.entries(state, layer, (window, Some(is_picked)))
+            }
+            Mixer::Linear => {
+                let h = self.n.hidden;
+                self.linear(&format!("{layer}.self_attn.linear_attn"), state, (h, h), false)
+            }
+            Mixer::Blocks => {
+                let index = Index::of_blocks(self.fields())?;
+                let (span, index) = (index.top.min(sequence), Some(index));
+                self.attention(state, layer, Reach { span, index, ..whole })
+            }
             Mixer::Window(tokens) => {
                 let span = tokens.min(sequence);
                 self.attention(state, layer, Reach { span, is_window: true, ..whole })

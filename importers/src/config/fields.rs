@@ -31,7 +31,7 @@ const RANGES: &[Range] = &[
             moe_layer_start_index moe_layer_interval moe_layer_freq num_sparse_encoder_layers \
             num_sparse_decoder_layers interleave_moe_layer_step no_rope_layer_interval \
             attn_layer_period attn_layer_offset expert_layer_period expert_layer_offset \
-            num_mem_blocks global_attn_every_n_layers",
+            num_mem_blocks global_attn_every_n_layers attn_res_block_size",
         most: 2_000,
         reason: "as many as there can be blocks",
     },
@@ -43,27 +43,27 @@ const RANGES: &[Range] = &[
     Range {
         names: "intermediate_size intermediate_size_mlp n_inner d_ff dff ffn_dim ffn_hidden_size \
             moe_intermediate_size moe_shared_expert_intermediate_size \
-            shared_expert_intermediate_size shared_intermediate_size mamba_d_ssm",
+            shared_expert_intermediate_size shared_intermediate_size dense_intermediate_size mamba_d_ssm",
         most: 1 << 22,
         reason: "64 times the widest published feed-forward part (53,248)",
     },
     Range {
         names: "num_attention_heads n_head n_heads num_heads attention_heads num_key_value_heads \
             num_kv_heads num_global_key_value_heads swa_num_attention_heads swa_num_key_value_heads \
-            index_n_heads mamba_n_heads mamba_num_heads n_mamba_heads linear_num_key_heads \
+            index_n_heads linear_num_heads mamba_n_heads mamba_num_heads n_mamba_heads linear_num_key_heads \
             linear_num_value_heads n_groups mamba_n_groups mamba_ngroups",
         most: 1 << 14,
         reason: "128 times the most heads of a published model (128)",
     },
     Range {
         names: "head_dim global_head_dim swa_head_dim swa_v_head_dim index_head_dim d_kv qk_nope_head_dim qk_rope_head_dim v_head_dim attention_head_dim \
-            kv_channels mamba_head_dim linear_key_head_dim linear_value_head_dim state_size \
+            kv_channels mamba_head_dim linear_head_dim linear_key_head_dim linear_value_head_dim state_size \
             mamba_d_state ssm_state_size",
         most: 1 << 14,
         reason: "64 times the largest published head (256)",
     },
     Range {
-        names: "adapter_rank moe_latent_size q_lora_rank kv_lora_rank time_step_rank mamba_dt_rank",
+        names: "adapter_rank moe_latent_size routed_expert_hidden_size q_lora_rank kv_lora_rank o_lora_rank time_step_rank mamba_dt_rank",
         most: 1 << 20,
         reason: "as wide as a model can be",
     },
@@ -73,7 +73,7 @@ const RANGES: &[Range] = &[
         reason: "64 times the largest published vocabulary (256,000)",
     },
     Range {
-        names: "max_position_embeddings n_positions max_seq_len context_length seq_length",
+        names: "max_position_embeddings n_positions max_seq_len context_length seq_length model_max_length",
         most: 1 << 24,
         reason: "above the longest published context (10 Mi tokens)",
     },
@@ -83,7 +83,7 @@ const RANGES: &[Range] = &[
         reason: "2,048 times the most that is published (32)",
     },
     Range {
-        names: "num_local_experts num_experts num_experts_per_tok top_k_experts n_routed_experts \
+        names: "num_local_experts num_experts num_experts_per_tok num_experts_per_token top_k_experts n_routed_experts \
             n_shared_experts moe_num_experts moe_topk moe_k moe_num_shared_experts \
             num_shared_experts",
         most: 1 << 14,
@@ -110,6 +110,13 @@ const RANGES: &[Range] = &[
         names: "chunk_size mamba_chunk_size block_size",
         most: 1 << 16,
         reason: "256 times the published number",
+    },
+    Range { names: "hc_mult", most: 64, reason: "16 times the published number" },
+    Range { names: "o_groups", most: 1 << 14, reason: "as many as there can be heads" },
+    Range {
+        names: "compress_rate_csa compress_rate_hca index_topk_blocks index_block_size",
+        most: 1 << 20,
+        reason: "above the longest published context",
     },
     Range {
         names: "num_ln_in_parallel_attn",

@@ -43,16 +43,18 @@ pub(super) fn fields(bytes: Vec<u8>) -> Result<(Object, Option<Diagnostic>), Dia
                 "model_type `{shown}` is not known: only its text decoder, `text_config` of type \
                  `{found}`, is read"
             );
-            let left: Vec<String> = object
-                .keys()
-                .filter(|name| name.ends_with("_config") && *name != TEXT)
-                .cloned()
-                .collect();
+            let left = other_parts(&object);
             let warning = Diagnostic::warning("text-part-alone", message).fact("left_out", left);
             (part, Some(warning))
         }
         None => (object, None),
     })
+}
+
+/// Parts of a config beside its text decoder.
+pub(super) fn other_parts(object: &Object) -> Vec<String> {
+    let is_part = |name: &&String| name.ends_with("_config") && *name != TEXT;
+    object.keys().filter(is_part).cloned().collect()
 }
 
 /// What the whole may state for the part: types of weights.
@@ -85,15 +87,18 @@ fn plain(name: &str) -> String {
 }
 
 /// The decoder of a model of several parts, with what the whole says of it.
-fn text_part(object: &Object) -> Option<(Object, String)> {
+pub(super) fn text_part(object: &Object) -> Option<(Object, String)> {
     let part = object.get(TEXT)?.as_object()?;
     let mut merged: Object =
         part.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-    let stated = part.get("model_type")?.as_str()?;
-    // A class says more than a name that nobody knows.
+    let stated = part.get("model_type").and_then(Value::as_str);
+    // A class says more than a name that nobody knows; a part may leave it to the name of the whole.
     let by_class = || class(Fields(&merged)).ok().flatten().and_then(named);
+    let whole = object.get("model_type").and_then(Value::as_str);
+    let of_whole = whole.map(|name| format!("{name}_text"));
     let is_decoder = |name: &&str| super::decoder::types().any(|known| known == *name);
-    let found = Some(stated).filter(is_decoder).or_else(by_class).filter(is_decoder)?.to_owned();
+    let found = stated.filter(is_decoder).or_else(|| by_class().filter(is_decoder));
+    let found = found.or_else(|| of_whole.as_deref().filter(is_decoder))?.to_owned();
     merged.insert("model_type".to_owned(), Value::from(found.clone()));
     for name in ["tie_word_embeddings", "torch_dtype", "dtype", "quantization_config"] {
         if let Some(value) = object.get(name).filter(|_| !merged.contains_key(name)) {

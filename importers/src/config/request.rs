@@ -19,7 +19,7 @@ pub(super) const ASSUMED: &str = "assumed-dtype";
 /// The code of the warning that a part of a model states a type of its own.
 pub(super) const OF_PART: &str = "part-dtype";
 /// Largest file, in bytes.
-pub(super) const MAX_BYTES: u64 = 1 << 20;
+pub(super) const MAX_BYTES: u64 = 16 << 20;
 
 /// The text of a config, and what its file is called; of a GGUF file the config that it stands for.
 ///

@@ -35,6 +35,12 @@ pub fn read(path: &Path, dtype: DType) -> Result<(Stored, Vec<Diagnostic>), Diag
             dims: [("sequence".to_owned(), 1)].into(),
             ..ImportOptions::default()
         };
+        // Runs of models of several parts are those of their text decoder.
+        let (text, left) = super::served::text_alone(super::model_type::fields(bytes.clone())?.0);
+        let bytes = match left {
+            Some(_) => serde_json::to_vec(&text).unwrap_or_default(),
+            None => bytes,
+        };
         let graph = crate::read_bytes(&name, &bytes, &options)?.graph;
         match is_packed(&graph) {
             true => {
@@ -108,7 +114,7 @@ fn of_graph(graph: &Graph, mut stored: Stored) -> Stored {
 }
 
 /// `model.layers.3` of `model.layers.3.mlp.up_proj.weight`.
-fn block(name: &str) -> Option<String> {
+pub(super) fn block(name: &str) -> Option<String> {
     let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     let mut parts: Vec<&str> = name.split('.').collect();
     let at = parts.iter().position(|part| is_number(part))?;

@@ -127,6 +127,22 @@ impl<'a> Flags<'a> {
         }
     }
 
+    /// Flags that nobody asked for, each with the word behind it where that is no flag.
+    pub(super) fn unread(&self) -> Vec<(&'a str, Option<&'a str>)> {
+        let known = self.asked.borrow();
+        let is_flag = |word: &str| {
+            let name = word.trim_start_matches('-');
+            word.starts_with('-') && name.starts_with(|c: char| c.is_ascii_alphabetic())
+        };
+        let all = self.words.iter().enumerate().filter(|(_, word)| is_flag(word));
+        let unread = all.filter(|(_, word)| !known.contains(**word));
+        unread
+            .map(|(at, word)| {
+                (*word, self.words.get(at + 1).filter(|next| !is_flag(next)).copied())
+            })
+            .collect()
+    }
+
     /// Refuses flags that nobody asked for and that look like one that somebody did, or that begin
     /// with `prefix`, where all such flags are known. Others say nothing about parallelism. To be
     /// called when all flags were asked for.

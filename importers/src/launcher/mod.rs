@@ -211,11 +211,11 @@ pub fn read_for(
         Launcher::Megatron => {
             of_flags(&|text| megatron::read(text, model)).and_then(|read| stated(read, text))
         }
-        Launcher::Torchtitan if torchtitan::is_document(text) => torchtitan::document(text),
+        Launcher::Torchtitan if torchtitan::document::is(text) => torchtitan::document::read(text),
         Launcher::Torchtitan => of_flags(&torchtitan::read),
         Launcher::DeepSpeed => deepspeed::read(text),
-        Launcher::Vllm => of_flags(&serving::vllm),
-        Launcher::Sglang => of_flags(&serving::sglang),
+        Launcher::Vllm => of_flags(&|flags| serving::vllm(flags, text)),
+        Launcher::Sglang => of_flags(&|flags| serving::sglang(flags, text)),
         Launcher::Galvatron => galvatron::read(text),
         Launcher::Accelerate => recipes::accelerate(text),
         Launcher::Axolotl => recipes::axolotl(text),

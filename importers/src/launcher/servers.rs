@@ -101,7 +101,7 @@ fn first(words: &[&str], at: usize) -> usize {
 }
 
 fn one(is_vllm: bool, text: &str) -> Result<ServerStart, Diagnostic> {
-    let settings = if is_vllm { serving::vllm(text) } else { serving::sglang(text) }?;
+    let settings = if is_vllm { serving::vllm(text, text) } else { serving::sglang(text, text) }?;
     let flags = Flags::new(text);
     let names = match is_vllm {
         true => ["--max-num-seqs", "--max-num-batched-tokens"],

@@ -1,5 +1,7 @@
 //! What servers are started with: vLLM and SGLang.
 
+mod others;
+
 use std::collections::BTreeMap;
 
 use ir::diagnostic::Diagnostic;
@@ -7,16 +9,29 @@ use ir::launch::LaunchSettings;
 
 use super::flags::Flags;
 use super::limits::bad;
+use others::Known;
 
-pub(super) fn vllm(text: &str) -> Result<LaunchSettings, Diagnostic> {
+/// Flags of vLLM 0.33 and earlier, and of SGLang 0.5.23, beside those that are read, by what they change
+/// (`AsyncEngineArgs.add_cli_args` and the flags of the API server; `ServerArgs.add_cli_args`).
+const VLLM: Known = Known {
+    table: include_str!("serving/vllm.txt"),
+    starts: &["vllm serve", "vllm.entrypoints", "vllm/vllm-openai"],
+};
+const SGLANG: Known = Known {
+    table: include_str!("serving/sglang.txt"),
+    starts: &["sglang.launch_server", "sglang serve", "sglang_router.launch_server"],
+};
+
+pub(super) fn vllm(text: &str, whole: &str) -> Result<LaunchSettings, Diagnostic> {
     let flags = Flags::new(text);
     let tensor = flags.degree(&["--tensor-parallel-size", "-tp"])?;
     let data = flags.degree(&["--data-parallel-size", "-dp"])?;
     let pipeline = &["--pipeline-parallel-size", "-pp"];
     let group = tensor.unwrap_or(1).saturating_mul(data.unwrap_or(1));
     let shares = "--enable-expert-parallel";
+    let has_shares = flags.has(shares) || flags.has("-ep");
     let mut no_effect = BTreeMap::new();
-    if flags.has(shares) && group == 1 {
+    if has_shares && group == 1 {
         let needed = "`--tensor-parallel-size` or `--data-parallel-size`";
         no_effect.insert(shares.to_owned(), needed.to_owned());
     }
@@ -28,29 +43,16 @@ pub(super) fn vllm(text: &str) -> Result<LaunchSettings, Diagnostic> {
         tensor,
         data,
         pipeline: flags.degree(pipeline)?,
-        expert: Some(if flags.has(shares) { group } else { 1 }),
+        expert: Some(if has_shares { group } else { 1 }),
         blocks: partition(&flags, "VLLM_PP_LAYER_PARTITION", pipeline)?,
         devices: numbers(&flags, "CUDA_VISIBLE_DEVICES")?,
         no_effect,
         ..LaunchSettings::default()
     };
-    // What looks like these and says nothing about where layers are.
-    flags.finish("", &OF_HOSTS)?;
-    Ok(settings)
+    VLLM.judged(&flags, whole, settings)
 }
 
-/// How replicas of vLLM find each other.
-const OF_HOSTS: [&str; 7] = [
-    "--data-parallel-address",
-    "--data-parallel-backend",
-    "--data-parallel-external-lb",
-    "--data-parallel-hybrid-lb",
-    "--data-parallel-rank",
-    "--data-parallel-rpc-port",
-    "--data-parallel-start-rank",
-];
-
-pub(super) fn sglang(text: &str) -> Result<LaunchSettings, Diagnostic> {
+pub(super) fn sglang(text: &str, whole: &str) -> Result<LaunchSettings, Diagnostic> {
     let flags = Flags::new(text);
     let pipeline = &["--pp-size", "--pipeline-parallel-size"];
     let settings = LaunchSettings {
@@ -62,8 +64,7 @@ pub(super) fn sglang(text: &str) -> Result<LaunchSettings, Diagnostic> {
         devices: numbers(&flags, "CUDA_VISIBLE_DEVICES")?,
         ..LaunchSettings::default()
     };
-    flags.finish("", &["--moe-dense-tp-size", "--attention-context-parallel-size"])?;
-    Ok(settings)
+    SGLANG.judged(&flags, whole, settings)
 }
 
 /// Layers of each rank, as many as there are ranks.

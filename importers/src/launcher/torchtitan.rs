@@ -1,6 +1,8 @@
 //! Overrides of torchtitan (`torchtitan/config/configs.py`): of 0.3 and before, which counts samples,
 //! and of main since 73aed7f6c (August 2026), which counts tokens.
 
+pub(super) mod document;
+
 use std::collections::BTreeMap;
 
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
@@ -23,7 +25,6 @@ const OTHERS: &[&str] = &[
     "--parallelism.context_parallel_ptrr_mask_key",
     "--parallelism.context_parallel_rotate_method",
     "--parallelism.disable_loss_parallel",
-    "--parallelism.enable_async_tensor_parallel",
     "--parallelism.enable_compiled_autograd",
     "--parallelism.expert_parallel_comm_backend",
     "--optimizer.beta1",
@@ -107,10 +108,15 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         mesh: Some(Mesh::TpCpDpPp),
         recompute: recompute(&flags)?,
         dtype: dtype(&flags, scaling)?,
-        stack: StackSettings { scaling, ..StackSettings::default() },
+        stack: StackSettings {
+            scaling,
+            compiled: compiled(&flags)?,
+            overlaps_tensor: asynchronous(&flags)?.map(|(_, is_used)| is_used),
+            ..StackSettings::default()
+        },
         optimizer: optimizer(&flags)?,
-        // Else they are refused below.
-        offloads: Some(false),
+        offloads: Some(flags.has("--training.enable_cpu_offload")),
+        offloads_parameters: flags.has("--training.enable_cpu_offload"),
         schedule: schedule(&flags)?,
         schedule_file: schedule_file(&flags)?.filter(|_| n_ranks > 1).map(str::to_owned),
         blocks: cut.blocks,
@@ -118,16 +124,61 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         no_effect: idle(&flags, (shard, context), n_ranks)?,
         ..LaunchSettings::default()
     };
+    check(&flags, &settings)?;
+    Ok(settings)
+}
+
+/// Refuses what is not judged or not known.
+fn check(flags: &Flags<'_>, settings: &LaunchSettings) -> Result<(), Diagnostic> {
     flags.refuse(&[
         (
             "--parallelism.pipeline_parallel_layers_per_stage",
             "stages are those of the schedule or of a list of modules",
         ),
         ("--optimizer.early_step_in_backward", "plans keep gradients until the step's end"),
-        ("--training.enable_cpu_offload", "the states of settings stay on the devices"),
     ])?;
+    whole_experts(flags)?;
+    if settings.offloads_parameters && settings.zero != Some(ZeroStage::Parameters) {
+        let why = "parameters that stay whole between the passes stay on the devices";
+        return Err(not_judged("--training.enable_cpu_offload", why));
+    }
     flags.finish("--parallelism.", OTHERS)?;
-    Ok(settings)
+    flags.finish("--compile.", OTHERS)
+}
+
+/// Whether blocks are compiled; `None` where no flag says it.
+fn compiled(flags: &Flags<'_>) -> Result<Option<bool>, Diagnostic> {
+    let is_off = flags.has("--compile.no_enable");
+    let parts: Vec<&str> =
+        flags.words("--compile.components").into_iter().flat_map(|part| part.split(',')).collect();
+    let has_model = parts.is_empty() || parts.contains(&"model");
+    if let Some(backend) = flags.text("--compile.backend")?.filter(|name| *name != "inductor") {
+        let why = "blocks are compiled by the stack's compiler";
+        return Err(not_judged(&format!("--compile.backend {backend}"), why));
+    }
+    let stated = is_off.then_some(false).or(flags.has("--compile.enable").then_some(true));
+    Ok(stated.map(|is_on| is_on && has_model))
+}
+
+/// The flag of asynchronous tensor parallelism, and whether it does anything: it needs compiled blocks.
+fn asynchronous(flags: &Flags<'_>) -> Result<Option<(&'static str, bool)>, Diagnostic> {
+    const NAMES: [&str; 2] =
+        ["--parallelism.enable_async_tensor_parallel", "--compile.enable_async_tensor_parallel"];
+    let is_compiled = compiled(flags)? == Some(true);
+    let stated = NAMES.map(|name| (name, flags.has(name)));
+    Ok(stated.into_iter().find(|(_, is_on)| *is_on).map(|(name, _)| (name, is_compiled)))
+}
+
+/// Refuses experts that tensor ranks split: they are shared out whole.
+fn whole_experts(flags: &Flags<'_>) -> Result<(), Diagnostic> {
+    let name = own("expert_tensor_parallel_degree");
+    match flags.degree(&[name.as_str()])? {
+        None | Some(1) => Ok(()),
+        Some(n) => {
+            let why = "experts are shared out whole, over the ranks of `expert_parallel_degree`";
+            Err(not_judged(&format!("{name} {n}"), why))
+        }
+    }
 }
 
 /// Flags of pipelines.
@@ -162,50 +213,10 @@ fn idle(
     if flags.has(&reshard) && shard == Some(1) && context.unwrap_or(1) == 1 {
         idle.push((reshard, "several `--parallelism.data_parallel_shard_degree`"));
     }
-    Ok(idle.into_iter().map(|(flag, needed)| (flag, needed.to_owned())).collect())
-}
-
-/// Whether a text is a job config in TOML, which releases before 0.3 take.
-pub(super) fn is_document(text: &str) -> bool {
-    text.lines().any(|line| ["[parallelism]", "[training]"].contains(&line.trim()))
-}
-
-/// Reads a job config: each key of a section that plans have words for is the flag of its name.
-pub(super) fn document(text: &str) -> Result<LaunchSettings, Diagnostic> {
-    const READ: [&str; 4] = ["parallelism", "training", "activation_checkpoint", "optimizer"];
-    let is_read = |section: &str, line: &str| {
-        let flag = format!("--{section}.{}", line.split('=').next().unwrap_or_default().trim());
-        READ.contains(&section) || flag == CONVERTERS || RECIPES.contains(&flag.as_str())
-    };
-    let mut flags = String::new();
-    let mut section = "";
-    for line in text.lines().map(|line| line.split('#').next().unwrap_or_default().trim()) {
-        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            section = name.trim();
-            continue;
-        }
-        let Some((key, value)) = line.split_once('=').filter(|_| is_read(section, line)) else {
-            continue;
-        };
-        let (key, value) = (key.trim(), value.trim().trim_matches(['"', '\'']));
-        let words = match value {
-            "true" => format!("--{section}.{key}"),
-            "false" if key == "enable_sequence_parallel" => format!("--{section}.no_{key}"),
-            "false" => String::new(),
-            list if list.starts_with('[') => {
-                // Lists in it are parts, whose names a flag has between commas.
-                let parts = list.trim_matches(['[', ']', ' ']).split(']');
-                let parts = parts.map(|part| part.replace(['[', '"', '\'', ' '], ""));
-                let parts: Vec<String> =
-                    parts.map(|part| part.trim_matches(',').to_owned()).collect();
-                format!("--{section}.{key} {}", parts.join(" "))
-            }
-            value => format!("--{section}.{key} {value}"),
-        };
-        flags.push_str(&words);
-        flags.push('\n');
+    if let Some((flag, false)) = asynchronous(flags)? {
+        idle.push((flag.to_owned(), "compiled blocks: `--compile.enable`"));
     }
-    read(&flags)
+    Ok(idle.into_iter().map(|(flag, needed)| (flag, needed.to_owned())).collect())
 }
 
 /// Names with hyphens, which its parser takes too, with underscores.

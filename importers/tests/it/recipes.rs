@@ -58,7 +58,6 @@ fn accelerate_is_read() {
     let split = format!("{ACCELERATE}parallelism_config:\n  parallelism_config_tp_size: 4\n");
     assert_eq!((settings(&split).data, settings(&split).tensor), (Some(4), Some(4)));
     for (from, to, code, named) in [
-        ("params: false", "params: true", "not-judged", "fsdp_config.fsdp_offload_params"),
         ("TRANSFORMER_BASED", "SIZE_BASED", "not-judged", "fsdp_auto_wrap_policy"),
         ("FSDP", "MEGATRON_LM", "not-judged", "distributed_type: MEGATRON_LM"),
         ("bf16\nnum", "fp8\nnum", "not-judged", "mixed_precision: fp8"),
@@ -85,8 +84,13 @@ num_processes: 8
     let found = settings(text);
     assert_eq!((found.zero, found.offloads), (Some(ZeroStage::Gradients), Some(true)));
     assert_eq!((found.n_micro_batches, found.dtype), (Some(4), Some(DType::F16)));
-    let (code, message) = refusal(&text.replace("param_device: none", "param_device: cpu"));
-    assert!(code == "not-judged" && message.contains("offload_param_device: cpu"), "{message}");
+    let moved = text.replace("param_device: none", "param_device: cpu");
+    let idle = settings(&moved);
+    assert!(!idle.offloads_parameters && idle.no_effect.len() == 1);
+    let moved = moved.replace("zero_stage: 2", "zero_stage: 3");
+    assert!(settings(&moved).offloads_parameters);
+    let (code, message) = refusal(&moved.replace("param_device: cpu", "param_device: nvme"));
+    assert!(code == "not-judged" && message.contains("offload_param_device: nvme"), "{message}");
 }
 
 const AXOLOTL: &str = "base_model: ./m

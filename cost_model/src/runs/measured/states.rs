@@ -33,6 +33,7 @@ pub fn share(zero: ZeroStage, n_ranks: u32, n_micro_batches: u64, offload: Offlo
     let optimizer = match offload {
         Offload::Nothing => OPTIMIZER * of(zero >= ZeroStage::Optimizer),
         Offload::Optimizer => 0.0,
+        Offload::Parameters => return 0.0,
     };
     WEIGHTS * of(zero == ZeroStage::Parameters)
         + GRADIENTS * of(zero >= ZeroStage::Gradients && !whole_gradients)
@@ -46,5 +47,9 @@ pub fn on_host(bytes: f64, n_ranks: u32, offload: Offload) -> f64 {
         Offload::Nothing => 0.0,
         // Adam, whose states are the other twelve.
         Offload::Optimizer => bytes / 16.0 * host_bytes(Optimizer::AdamW, f64::from(n_ranks)),
+        Offload::Parameters => {
+            let states = bytes / 16.0 * host_bytes(Optimizer::AdamW, f64::from(n_ranks));
+            states + bytes * (WEIGHTS + GRADIENTS) / f64::from(n_ranks.max(1))
+        }
     }
 }

@@ -4,6 +4,7 @@ pub mod capabilities;
 pub mod edges;
 pub mod global_batch;
 pub mod hardware;
+mod layered;
 pub mod margin;
 pub mod measured;
 pub mod model;

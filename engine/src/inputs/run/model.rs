@@ -15,6 +15,7 @@ use ir::hyperparameters::Hyperparameters;
 use ir::tensor::DType;
 use planner::training::structure::{self, Line, figures, parts, starts, template};
 
+use super::layered;
 use crate::inputs::load;
 use crate::request::ModelRequest;
 
@@ -68,11 +69,7 @@ pub fn read(path: &Path, sequence: Option<u64>, flags: &ModelRequest) -> Result<
     if importers::is_config(path) {
         match importers::config::card::card(path, sequence) {
             Ok((card, warnings)) => {
-                if !flags.dims.is_empty() || !flags.batch_axis.is_empty() {
-                    let message = "`--dim` and `--batch-axis` have no effect on this config";
-                    return Err(Diagnostic::usage("not-for-configs", message)
-                        .hint("state the length of a sample with --sequence-length"));
-                }
+                without_dimensions(flags)?;
                 let tokens = tokens(&card);
                 let hyperparameters = built(path)?;
                 let pins = Vec::new();
@@ -118,6 +115,16 @@ pub fn read(path: &Path, sequence: Option<u64>, flags: &ModelRequest) -> Result<
     let tokens = if is_written_out { import.summary.tokens } else { tokens(&card) };
     let pins = import.summary.pins;
     Ok(Model { card, graph: Some(facts), hyperparameters: None, tokens, pins, warnings })
+}
+
+/// Refuses dimensions of a graph where there is none.
+fn without_dimensions(flags: &ModelRequest) -> Result<(), Diagnostic> {
+    if flags.dims.is_empty() && flags.batch_axis.is_empty() {
+        return Ok(());
+    }
+    let message = "`--dim` and `--batch-axis` have no effect on this config";
+    Err(Diagnostic::usage("not-for-configs", message)
+        .hint("state the length of a sample with --sequence-length"))
 }
 
 /// How a config's model is built; nothing of a type of which the card alone is known.
@@ -175,6 +182,19 @@ pub fn served(
     quantized(on, flags, kv_dtype, None)
 }
 
+/// A model by its card, or by the layers of its text decoder where it has none and may be read so.
+fn read_served(
+    (path, sequence): (&Path, Option<u64>),
+    flags: &ModelRequest,
+    may_be_layered: bool,
+) -> Result<Model, Diagnostic> {
+    let is_tried = may_be_layered && importers::is_config(path);
+    let layered = if is_tried { layered::read(path, sequence)? } else { None };
+    let Some(model) = layered else { return read(path, sequence, flags) };
+    without_dimensions(flags)?;
+    Ok(model)
+}
+
 /// The same with weights quantised to a llama.cpp mixture, such as `Q4_K_M`.
 ///
 /// # Errors
@@ -186,7 +206,7 @@ pub fn quantized(
     quantization: Option<&str>,
 ) -> Result<Model, Diagnostic> {
     let mixture = quantization.map(mixture).transpose()?;
-    let mut model = read(path, sequence, flags)?;
+    let mut model = read_served((path, sequence), flags, mixture.is_none())?;
     if !importers::is_config(path) || model.graph.is_some() {
         if mixture.is_some() {
             return Err(no_mixture("`--quantization` is for a config.json"));

@@ -17,7 +17,7 @@ use ir::plan;
 use ir::units::{Bytes, Nanos};
 use serde_json::{Value, json};
 
-use crate::answer::differences::no_effect;
+use crate::answer::differences::{no_effect, not_judged};
 use crate::answer::exit::CommandResult;
 use crate::answer::page::{Column, Page};
 use crate::answer::rows::Rows;
@@ -115,7 +115,7 @@ impl Now {
     pub(crate) fn warnings(&self) -> Vec<Diagnostic> {
         match self {
             Self::Map(_) => Vec::new(),
-            Self::Server(_, settings) => no_effect(settings).collect(),
+            Self::Server(_, settings) => not_judged(settings).chain(no_effect(settings)).collect(),
         }
     }
 

@@ -513,6 +513,7 @@ pub fn degrees(configuration: &Configuration) -> String {
     let hosts = match configuration.offload {
         Offload::Nothing => "",
         Offload::Optimizer => ", optimizer states on hosts",
+        Offload::Parameters => ", parameters and optimizer states on hosts",
     };
     in_words(&configuration.degrees, configuration.order.name()) + hosts
 }

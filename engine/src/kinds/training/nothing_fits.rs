@@ -211,7 +211,7 @@ fn ways(
             let joined = if u64::from(n) > pricing.system.per_host { &joined } else { "" };
             let pins = pinned(&plan.configuration);
             let hosts = match plan.configuration.offload {
-                Offload::Optimizer => ", with optimizer states on hosts",
+                Offload::Optimizer | Offload::Parameters => ", with optimizer states on hosts",
                 Offload::Nothing => "",
             };
             // How fast hangs on what they share of their host, which no file states yet.

@@ -38,7 +38,14 @@ impl Writer<'_> {
         let is_turned = is_turned && self.s.positions == Positions::Rotary;
         let (queries, values, gate) = match self.n.latent {
             Some(latent) => self.narrow(state, &module, (latent, index))?,
-            None => self.projections(state, &module, (is_turned, is_window))?,
+            None => {
+                let (mut both, values, gate) =
+                    self.projections(state, &module, (is_turned, is_window))?;
+                if let Some(index) = index {
+                    both.push(self.picked_blocks(state, &format!("{module}.indexer"), index)?);
+                }
+                (both, values, gate)
+            }
         };
         let n = self.n;
         let sizes = [n.heads, n.head_dim, n.value_dim, span];
@@ -254,9 +261,41 @@ impl Writer<'_> {
         let normed = self.norm(&at("kv_a_layernorm"), shared, latent.rank)?;
         let wide = n.heads.saturating_mul(latent.plain.saturating_add(n.value_dim));
         let values = self.linear(&at("kv_b_proj"), normed, (latent.rank, wide), false)?;
-        let queries = self.plain((module, "rotary_q"), "Rotary", &[queries], width)?;
-        let keys = self.plain((module, "rotary_k"), "Rotary", &[values, shared], width)?;
+        let (queries, keys) = match self.s.positions {
+            Positions::Rotary => (
+                self.plain((module, "rotary_q"), "Rotary", &[queries], width)?,
+                self.plain((module, "rotary_k"), "Rotary", &[values, shared], width)?,
+            ),
+            _ => (queries, self.plain((module, "keys"), "Concat", &[values, shared], width)?),
+        };
         Ok(([queries, keys].into_iter().chain(picked).collect(), values, None))
+    }
+
+    /// The blocks of tokens that an index picks for each token: scores of its heads, the largest of each block.
+    fn picked_blocks(&mut self, state: TensorId, module: &str, index: Index) -> Done {
+        let (h, at) = (self.n.hidden, |name: &str| format!("{module}.{name}"));
+        let mut both = [state; 2];
+        let widths = [index.heads.saturating_mul(index.dim), index.dim];
+        for (side, (name, width)) in both.iter_mut().zip(["q", "k"].into_iter().zip(widths)) {
+            *side = self.linear(&at(&format!("{name}_proj")), state, (h, width), false)?;
+            let norm = at(&format!("{name}_norm"));
+            *side = self.norm_of(&norm, *side, (index.dim, width), Norm::Rms)?;
+            let rotary = format!("rotary_{name}");
+            *side = self.plain((module, &rotary), "Rotary", &[*side], width)?;
+        }
+        let (batch, m) = (self.builder.batch, self.builder.sequence);
+        let count = batch.saturating_mul(index.heads);
+        let scores = self.builder.op(&NewOp {
+            module,
+            part: "scores",
+            op_type: "MatMul",
+            inputs: &both,
+            parameters: &[],
+            shape: &[batch, index.heads, m, m],
+            products: &[Product { count, m, k: index.dim, n: m }],
+        })?;
+        let shape = [batch, index.heads, m, index.top.min(m)];
+        self.builder.plain((module, "topk"), "TopK", &[scores], &shape)
     }
 
     /// The tokens that an index picks for each: scores of its heads, weighed and summed.

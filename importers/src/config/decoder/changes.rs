@@ -206,6 +206,34 @@ pub(super) fn lfm3(style: &mut Style, fields: Fields<'_>) -> Result<(), Diagnost
     Ok(())
 }
 
+/// A later model of the family has gates, narrower experts, and parts that recall what earlier layers left.
+pub(super) fn kimi(style: &mut Style, fields: Fields<'_>) -> Result<(), Diagnostic> {
+    if fields.get("linear_attn_config").is_none() {
+        listed(fields)?;
+    }
+    if fields.flag("mla_use_nope")? == Some(false) {
+        style.positions = Positions::Rotary;
+    }
+    if fields.flag("mla_use_output_gate")? == Some(true) {
+        style.attention.gate = Gate::Wide("g_proj");
+    }
+    if fields.get("attn_res_block_size").is_some() {
+        style.join = Join::Recalled;
+    }
+    if let (Some(_), Some(mixture)) =
+        (fields.get("routed_expert_hidden_size"), style.mixture.as_mut())
+    {
+        let is_normed = fields.flag("latent_moe_use_norm")? == Some(true);
+        mixture.module = "block_sparse_moe";
+        mixture.latent = [
+            "routed_expert_down_proj",
+            "routed_expert_up_proj",
+            if is_normed { "routed_expert_norm" } else { "" },
+        ];
+    }
+    Ok(())
+}
+
 pub(super) fn laguna(style: &mut Style, fields: Fields<'_>) -> Result<(), Diagnostic> {
     if fields.flag("gating")? == Some(false) {
         style.attention.gate = Gate::Wide("g_proj");

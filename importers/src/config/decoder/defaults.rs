@@ -59,8 +59,8 @@ pub(super) fn filled(
     model_type: &str,
     is_whole: bool,
 ) -> Result<(Object, Vec<Diagnostic>), Diagnostic> {
-    let mut filled: Object = fields.0.clone();
-    let Some(class) = CLASSES.get(model_type) else { return Ok((filled, Vec::new())) };
+    let mut filled = super::stated::unnested(fields);
+    let Some(class) = CLASSES.get(class_of(model_type)) else { return Ok((filled, Vec::new())) };
     for (name, field) in &class.names {
         if let Some(value) = filled.remove(name) {
             filled.entry(field.clone()).or_insert(value);
@@ -93,6 +93,14 @@ pub(super) fn filled(
         filled.entry(name.clone()).or_insert_with(|| usual.clone());
     }
     Ok((filled, warnings))
+}
+
+/// The class of a model type that is a part of another one's.
+fn class_of(model_type: &str) -> &str {
+    match model_type {
+        "minimax_m3" => "minimax_m3_vl_text",
+        other => other,
+    }
 }
 
 /// Whether a value is what a class means that does not know the field.

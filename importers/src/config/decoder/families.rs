@@ -5,6 +5,7 @@ use ir::diagnostic::Diagnostic;
 
 use super::bases::*;
 use super::changes::*;
+use super::stated::{PICKED, POOLED};
 use super::style::{
     Attention, Delta, FeedForward, GPT, Gate, Join, LLAMA, MIXTURE, Mixer, Mixture, Norm, Pattern,
     Positions, SHARED, Space, Style, When,
@@ -238,6 +239,34 @@ pub(super) const FAMILIES: &[Family] = &[
             .experts(SHARED)
             .pattern(Pattern::Picked),
     ),
+    of(
+        &["deepseek_v4"],
+        Style {
+            join: Join::Streams,
+            attention: Attention { is_entries: true, ..LLAMA.attention },
+            ..LLAMA
+        }
+        .experts(Mixture { is_one_shared: true, ..SHARED })
+        .pattern(Pattern::Interleaved(POOLED, PICKED)),
+    ),
+    of(
+        &["minimax_m3", "minimax_m3_vl_text"],
+        PLAIN_LLAMA.halves().head_norms(QK, Always).pattern(Pattern::All(FULL)).experts(SHARED),
+    ),
+    adjusted(
+        &["kimi_linear"],
+        Style {
+            ties: false,
+            positions: Positions::Fixed,
+            linear: Mixer::Delta(Delta::Channels),
+            space_module: "self_attn",
+            ..LLAMA
+        }
+        .pattern(Pattern::Every(4, FULL, "linear_attention"))
+        .experts(LATER),
+        kimi,
+    ),
+    of(&["nemotron-nas"], LLAMA),
     of(&["glm4_moe_lite"], LLAMA.experts(LATER)),
     of(&["axk1"], LLAMA.experts(Mixture { sum_norm: "post_mlp_layernorm", ..LATER })),
     adjusted(

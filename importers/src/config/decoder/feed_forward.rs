@@ -14,6 +14,10 @@ impl Writer<'_> {
         let feed_forward = self.s.feed_forward;
         let module = joined(layer, feed_forward.module);
         match (fed, self.s.mixture, self.n.experts) {
+            (Fed::Linear, ..) => {
+                let h = self.n.hidden;
+                self.linear(&joined(&module, "linear_mlp"), state, (h, h), false)
+            }
             (Fed::Experts, Some(mixture), Some(experts)) => {
                 self.mixture(state, layer, (mixture, experts))
             }
@@ -87,7 +91,7 @@ impl Writer<'_> {
         let width = sizes.latent.unwrap_or(h);
         let has_bias = self.has(self.s.feed_forward.bias)?;
         let narrow = match sizes.latent {
-            Some(n) => self.linear(&joined(&module, "fc1_latent_proj"), state, (h, n), has_bias)?,
+            Some(n) => self.linear(&joined(&module, mixture.latent[0]), state, (h, n), has_bias)?,
             None => state,
         };
         let tokens = self.builder.tokens().saturating_mul(sizes.per_token);
@@ -102,8 +106,11 @@ impl Writer<'_> {
             )?);
         }
         if let Some(n) = sizes.latent {
-            let sum = self.plain((&module, "combine_narrow"), "Combine", &outputs, n)?;
-            let name = joined(&module, "fc2_latent_proj");
+            let mut sum = self.plain((&module, "combine_narrow"), "Combine", &outputs, n)?;
+            if !mixture.latent[2].is_empty() {
+                sum = self.norm(&joined(&module, mixture.latent[2]), sum, n)?;
+            }
+            let name = joined(&module, mixture.latent[1]);
             outputs = vec![self.linear(&name, sum, (n, h), has_bias)?];
         }
         if sizes.shared > 0 {

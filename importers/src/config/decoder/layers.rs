@@ -3,6 +3,7 @@
 use ir::diagnostic::Diagnostic;
 use serde_json::Value;
 
+use super::stated::{PICKED, POOLED};
 use super::style::{Mixer, Pattern, Style};
 use crate::config::builder::Done;
 use crate::config::fields::{Fields, invalid};
@@ -12,8 +13,17 @@ use crate::config::fields::{Fields, invalid};
 pub(super) enum Fed {
     Dense,
     Experts,
+    /// A product of the width of the states.
+    Linear,
     /// There is none.
     Absent,
+}
+
+/// Sizes that a layer has for itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Own {
+    pub kv_heads: Option<u64>,
+    pub inner: Option<u64>,
 }
 
 /// A layer.
@@ -23,6 +33,7 @@ pub(super) struct Kind {
     pub fed: Fed,
     /// Whether queries and keys are turned by position.
     pub is_turned: bool,
+    pub own: Own,
 }
 
 /// Letters of an older list, and the types that they stand for.
@@ -64,7 +75,9 @@ fn types(fields: Fields<'_>) -> Done<Vec<&str>> {
         };
         return flags.iter().map(name).collect();
     }
-    let Some(letters) = fields.text("hybrid_override_pattern")? else { return Ok(Vec::new()) };
+    let Some(letters) = fields.text("hybrid_override_pattern")? else {
+        return super::stated::types(fields);
+    };
     let known = |letter| LETTERS.iter().find(|(key, _)| *key == letter).map(|(_, name)| *name);
     let all: Option<Vec<&str>> = letters.chars().map(known).collect();
     all.ok_or_else(|| {
@@ -78,6 +91,9 @@ fn types(fields: Fields<'_>) -> Done<Vec<&str>> {
 /// # Errors
 /// `invalid-field`.
 pub(super) fn kinds(style: &Style, fields: Fields<'_>) -> Done<Vec<Kind>> {
+    if let Some(kinds) = super::stated::searched(fields)? {
+        return Ok(kinds);
+    }
     let n_layers = count(fields)?;
     let listed = types(fields)?;
     if !listed.is_empty() && listed.len() as u64 != n_layers {
@@ -95,7 +111,8 @@ pub(super) fn kinds(style: &Style, fields: Fields<'_>) -> Done<Vec<Kind>> {
         let is_turned =
             stated.map_or(!is_known || !(layer + 1).is_multiple_of(interval), |n| n > 0);
         if crossing.iter().any(|index| index.as_u64() == Some(layer)) {
-            all.push(Kind { mixer: Mixer::Cross, fed: Fed::Dense, is_turned: false });
+            let (mixer, fed, own) = (Mixer::Cross, Fed::Dense, Own::default());
+            all.push(Kind { mixer, fed, is_turned: false, own });
             continue;
         }
         let (mixer, fed) = match (listed.get(layer as usize), style.pattern) {
@@ -112,7 +129,7 @@ pub(super) fn kinds(style: &Style, fields: Fields<'_>) -> Done<Vec<Kind>> {
             (None, _) if is_sparse(style, fields, layer, n_layers)? => Fed::Experts,
             (None, _) => Fed::Dense,
         };
-        all.push(Kind { mixer, fed, is_turned });
+        all.push(Kind { mixer, fed, is_turned, own: Own::default() });
     }
     Ok(all)
 }
@@ -131,6 +148,9 @@ fn named(style: &Style, fields: Fields<'_>, name: &str) -> Done<(Mixer, Option<F
             (window(Some(tokens).filter(|tokens| is_allowed && *tokens > 0)), None)
         }
         "chunked_attention" => (window(fields.optional("attention_chunk_size")?), None),
+        PICKED if style.attention.is_entries => (Mixer::Compressed(true), None),
+        POOLED if style.attention.is_entries => (Mixer::Compressed(false), None),
+        "minimax_m3_sparse" => (Mixer::Blocks, None),
         "linear_attention" | "mamba" => (style.linear, None),
         "conv" => (Mixer::Convolution, None),
         "recurrent" => (Mixer::Recurrence, None),
@@ -193,6 +213,9 @@ fn by_pattern<'a>(
             return Ok(name.unwrap_or("recurrent").into());
         }
         Pattern::Runs => return run(fields, layer).map(Into::into),
+        Pattern::Interleaved(first, second) => {
+            of(layer < 2 || layer.is_multiple_of(2), first, second)
+        }
         Pattern::Only(_) | Pattern::Picked => "full_attention",
     }
     .into())

@@ -7,7 +7,7 @@ use super::style::Style;
 use crate::config::fields::{Fields, invalid};
 
 /// Most experts of a model.
-const MAX_ALL_EXPERTS: u64 = 65_536;
+const MAX_ALL_EXPERTS: u64 = 1 << 17;
 
 /// Attention through narrow products (DeepSeek-AI 2024, arXiv:2405.04434, section 2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,16 @@ impl Index {
             dim: fields.count(&["index_head_dim"], None)?,
             top: fields.count(&["index_topk"], None)?,
         })
+    }
+
+    /// The same of an index that picks blocks of tokens.
+    ///
+    /// # Errors
+    /// `missing-field`, `invalid-field`.
+    pub(super) fn of_blocks(fields: Fields<'_>) -> Result<Self, Diagnostic> {
+        let n = |name: &'static str| fields.count(&[name], None);
+        let top = n("index_topk_blocks")?.saturating_mul(n("index_block_size")?);
+        Ok(Self { heads: n("index_n_heads")?, dim: n("index_head_dim")?, top })
     }
 }
 
@@ -79,11 +89,18 @@ const HEADS: [&str; 5] =
     ["num_attention_heads", "n_head", "n_heads", "num_heads", "attention_heads"];
 const KV_HEADS: [&str; 2] = ["num_key_value_heads", "num_kv_heads"];
 const INNER: [&str; 5] = ["intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size", "dff"];
-const POSITIONS: [&str; 5] =
-    ["max_position_embeddings", "n_positions", "max_seq_len", "context_length", "seq_length"];
+const POSITIONS: [&str; 6] = [
+    "max_position_embeddings",
+    "n_positions",
+    "max_seq_len",
+    "context_length",
+    "seq_length",
+    "model_max_length",
+];
 const N_EXPERTS: [&str; 4] =
     ["num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"];
-const PER_TOKEN: [&str; 4] = ["num_experts_per_tok", "moe_topk", "moe_k", "top_k_experts"];
+const PER_TOKEN: [&str; 5] =
+    ["num_experts_per_tok", "moe_topk", "moe_k", "top_k_experts", "num_experts_per_token"];
 const N_SHARED: [&str; 4] =
     ["n_shared_experts", "num_shared_experts", "moe_num_shared_experts", "n_shared"];
 
@@ -223,8 +240,10 @@ fn heads(style: &Style, fields: Fields<'_>, hidden: u64) -> Result<(u64, u64, u6
 
 /// Width of the feed-forward part, by the rules of the families that state another number.
 fn inner(fields: Fields<'_>, stated: u64) -> Result<u64, Diagnostic> {
-    if let Some(width) = fields.optional("intermediate_size_mlp")? {
-        return Ok(width);
+    for name in ["intermediate_size_mlp", "dense_intermediate_size"] {
+        if let Some(width) = fields.optional(name)? {
+            return Ok(width);
+        }
     }
     if fields.get("num_local_experts").and_then(Value::as_u64) == Some(0)
         && let Some(width) = fields.optional("shared_intermediate_size")?
@@ -280,13 +299,20 @@ fn experts(style: &Style, fields: Fields<'_>) -> Result<Experts, Diagnostic> {
         Some(name) => fields.whole(name)?,
         None => 1,
     };
+    let n_shared = match style.mixture.is_some_and(|mixture| mixture.is_one_shared) {
+        true => n_shared.min(1),
+        false => n_shared,
+    };
     let shared = match widths.iter().find(|name| fields.get(name).is_some()) {
         Some(name) => fields.whole(name)?,
         None => inner.saturating_mul(n_shared),
     };
     let mixture = style.mixture.filter(|mixture| !mixture.shared.is_empty());
     let is_absent = mixture.is_none() || n_shared == 0;
-    let latent = fields.optional("moe_latent_size")?;
+    let latent = match fields.optional("moe_latent_size")? {
+        None => fields.optional("routed_expert_hidden_size")?,
+        stated => stated,
+    };
     let shared = if is_absent { 0 } else { shared };
     Ok(Experts { n, per_token, is_open, inner, latent, shared })
 }

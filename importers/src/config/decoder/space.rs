@@ -173,6 +173,9 @@ impl Writer<'_> {
     /// A gated delta rule, by blocks of tokens (Yang et al. 2024, arXiv:2412.06464, section 3.3).
     pub(super) fn delta(&mut self, state: TensorId, module: &str, delta: Delta) -> Done {
         let (h, at) = (self.n.hidden, |name: &str| format!("{module}.{name}"));
+        if delta == Delta::Channels {
+            return self.delta_of_channels(state, module);
+        }
         let heads = self.number(&["linear_num_value_heads"], 32)?;
         let [k, v] = [
             self.number(&["linear_key_head_dim"], 128)?,
@@ -182,7 +185,9 @@ impl Writer<'_> {
         let values = heads.saturating_mul(v);
         let channels = keys.saturating_mul(2).saturating_add(values);
         let parts: &[(&str, u64)] = match delta {
-            Delta::Pair => &[("in_proj_qkvz", channels + values), ("in_proj_ba", 2 * heads)],
+            Delta::Pair | Delta::Channels => {
+                &[("in_proj_qkvz", channels + values), ("in_proj_ba", 2 * heads)]
+            }
             Delta::Four => &[
                 ("in_proj_qkv", channels),
                 ("in_proj_z", values),
@@ -205,6 +210,44 @@ impl Writer<'_> {
         let normed = self.norm_of(&at("norm"), scanned, norm, super::style::Norm::Rms)?;
         let gated = self.plain((module, "gate"), "Mul", &[normed, wide], values)?;
         self.linear(&at("out_proj"), gated, (values, h), false)
+    }
+
+    /// The same with a decay for each channel (Kimi Team 2025, arXiv:2510.26692, section 3).
+    fn delta_of_channels(&mut self, state: TensorId, module: &str) -> Done {
+        let (h, at) = (self.n.hidden, |name: &str| format!("{module}.{name}"));
+        let heads = self.number(&["linear_num_heads"], 32)?;
+        let dim = self.number(&["linear_head_dim"], 128)?;
+        let width = heads.saturating_mul(dim);
+        let mut all = Vec::new();
+        for name in ["q_proj", "k_proj", "v_proj"] {
+            all.push(self.linear(&at(name), state, (h, width), false)?);
+        }
+        let channels = width.saturating_mul(3);
+        let joined = self.plain((module, "joined"), "Concat", &all, channels)?;
+        let tokens = self.number(&["linear_conv_kernel_dim"], 4)?;
+        let convolution = Convolution { channels, tokens, has_bias: false };
+        let mixed = self.convolution(&at("conv1d"), joined, &convolution)?;
+        let narrow = self.linear(&at("forget_gate.f_a_proj"), state, (h, dim), false)?;
+        let decay = self.linear(&at("forget_gate.f_b_proj"), narrow, (dim, width), false)?;
+        let beta = self.linear(&at("b_proj"), state, (h, heads), false)?;
+        let parameters =
+            self.extra(&at("forget_gate"), &[("dt_bias", &[width]), ("A_log", &[1, 1, heads, 1])])?;
+        let products = &self.delta_products(heads, [dim, dim]);
+        let inputs = &[mixed, decay, beta];
+        let scanned = self.scan((module, "scan"), (inputs, &parameters), width, products)?;
+        let stated = self.fields().get("linear_attn_config");
+        let is_whole = stated.and_then(|stated| stated.get("use_full_rank_gate")?.as_bool());
+        let gate = match is_whole {
+            Some(true) => self.linear(&at("g_proj"), state, (h, width), false)?,
+            _ => {
+                let narrow = self.linear(&at("g_a_proj"), state, (h, dim), false)?;
+                self.linear(&at("g_b_proj"), narrow, (dim, width), false)?
+            }
+        };
+        let norm = (dim, width);
+        let normed = self.norm_of(&at("o_norm"), scanned, norm, super::style::Norm::Rms)?;
+        let gated = self.plain((module, "gate"), "Mul", &[normed, gate], width)?;
+        self.linear(&at("o_proj"), gated, (width, h), false)
     }
 
     fn delta_products(&self, heads: u64, [k, v]: [u64; 2]) -> Vec<Product> {

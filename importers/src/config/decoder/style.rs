@@ -44,6 +44,12 @@ pub(super) enum Join {
     Beside,
     /// One after the other, with the second and fourth norm behind the sums.
     Sums,
+    /// One after the other, between mixes of several streams of states (Xie et al. 2026, manifold-constrained
+    /// hyper-connections).
+    Streams,
+    /// One after the other; each part reads a mix of the states that earlier blocks of layers left (Kimi K3,
+    /// attention residuals).
+    Recalled,
 }
 
 /// Norms of queries and keys.
@@ -95,6 +101,8 @@ pub(super) struct Attention {
     pub inner_norm: &'static str,
     /// Further parameters of one number for each head of keys.
     pub vectors: &'static [&'static str],
+    /// Whether one head of keys, which are values too, serves all heads of queries, behind narrow products.
+    pub is_entries: bool,
 }
 
 /// The first products of a feed-forward part.
@@ -148,6 +156,10 @@ pub(super) struct Mixture {
     pub per_token: u64,
     /// Whether one expert alone is none.
     pub is_many: bool,
+    /// Whether one expert is shared, however many the config states.
+    pub is_one_shared: bool,
+    /// Products into a narrower width for experts and out of it, and a norm before the latter, where there is one.
+    pub latent: [&'static str; 3],
 }
 
 /// What a layer of a config's list, or of the family's pattern, is made with.
@@ -160,6 +172,12 @@ pub(super) enum Mixer {
     /// Attention to those that an index picks (DeepSeek-AI 2025, DeepSeek-V3.2, section 2.1); whether the layer
     /// has the index, and does not take what a layer before picked.
     Picked(bool),
+    /// Attention to blocks of tokens that the layer's own index picks.
+    Blocks,
+    /// Attention to the latest tokens and to what a compressor makes of all; whether an index picks of the latter.
+    Compressed(bool),
+    /// A product in place of attention.
+    Linear,
     /// A selective state space.
     Space(Space),
     /// A recurrence of products of keys and values, behind a convolution.
@@ -199,6 +217,8 @@ pub(super) enum Delta {
     Pair,
     /// Four.
     Four,
+    /// One for queries, keys and values each, with a decay for each channel (Kimi Team 2025, arXiv:2510.26692).
+    Channels,
 }
 
 /// Which layers differ where the config has no list of them.
@@ -228,6 +248,8 @@ pub(super) enum Pattern {
     Runs,
     /// An index picks in all of them, one of the layer's own by `indexer_types` or `index_topk_freq`.
     Picked,
+    /// Layers of the second type between those of the first, two of which come first.
+    Interleaved(&'static str, &'static str),
     /// All of them, of a mixer that no list names.
     Only(Mixer),
 }
@@ -284,6 +306,7 @@ const SELF_ATTENTION: Attention = Attention {
     gate: Gate::None,
     inner_norm: "",
     vectors: &[],
+    is_entries: false,
 };
 
 const GATED: FeedForward = FeedForward {
@@ -311,6 +334,8 @@ pub(super) const MIXTURE: Mixture = Mixture {
     n_dense: 0,
     per_token: 0,
     is_many: false,
+    is_one_shared: false,
+    latent: ["fc1_latent_proj", "fc2_latent_proj", ""],
 };
 
 /// Experts beside shared ones.

@@ -11,7 +11,7 @@ use ir::tensor::DType;
 use ir::units::Bytes;
 use serde_json::Value;
 
-use self::pattern::Pattern;
+use self::pattern::Names;
 use self::schemes::{Group, Packing};
 use super::fields::{Fields, invalid};
 use super::parts;
@@ -46,7 +46,7 @@ pub(super) struct Quantization {
     /// The first that covers a module decides.
     rules: Vec<Rule>,
     /// Modules that are left as they are.
-    excluded: Vec<Pattern>,
+    excluded: Names,
     /// Whether a head of its own is a product like others.
     has_head: bool,
 }
@@ -54,7 +54,7 @@ pub(super) struct Quantization {
 /// Modules, none for all, and how their weights are packed, if at all.
 #[derive(Clone, Debug, PartialEq)]
 struct Rule {
-    targets: Vec<Pattern>,
+    targets: Names,
     packing: Option<Packing>,
 }
 
@@ -92,9 +92,10 @@ impl Quantization {
         fields: Fields<'_>,
     ) -> Result<(Option<Self>, Option<Diagnostic>), Diagnostic> {
         let Some(object) = stated(fields)? else { return Ok((None, None)) };
+        let experts = parts::stated(fields, &["expert_dtype"]).and_then(Value::as_str);
         let fields = Fields(&object);
         let method = method(fields)?;
-        let Some(rules) = schemes::rules(method, fields)? else {
+        let Some(mut rules) = schemes::rules(method, fields)? else {
             let shown: String = method.chars().take(40).collect();
             let message = format!(
                 "`quantization_config` of method `{shown}` is not understood: weights are counted in the \
@@ -104,12 +105,19 @@ impl Quantization {
             return Ok((None, Some(Diagnostic::warning(UNKNOWN, message).hint(hint))));
         };
         let inner = [fields.nested("quantization")?, fields.nested("quant_config")?];
+        let parts: Vec<Fields<'_>> =
+            [fields].into_iter().chain(inner.iter().flatten().map(Fields)).collect();
+        // Beside layers of a second method other lists are that method's.
+        let is_second = method == "fp8" && fields.get("quantized_layers").is_some();
+        let lists = if is_second { &LEFT[..1] } else { &LEFT };
         let mut excluded = Vec::new();
-        for part in [fields].into_iter().chain(inner.iter().flatten().map(Fields)) {
-            for list in LEFT {
-                let names = part.list(list)?.iter().filter_map(Value::as_str);
-                excluded.extend(names.map(Pattern::new));
-            }
+        for (part, list) in parts.iter().flat_map(|part| lists.iter().map(move |list| (part, list)))
+        {
+            excluded.extend(part.list(list)?.iter().filter_map(Value::as_str));
+        }
+        let excluded = Names::new(excluded);
+        if method == "fp8" && !is_second {
+            rules.splice(0..0, schemes::experts(experts.or(fields.text("expert_dtype")?)));
         }
         let found = Self {
             method: method.to_owned(),
@@ -123,8 +131,8 @@ impl Quantization {
 
     /// What of it has no effect on the bytes that are counted, and should have.
     fn unread(&self, fields: Fields<'_>) -> Result<Option<Diagnostic>, Diagnostic> {
-        let targets = self.rules.iter().flat_map(|rule| &rule.targets);
-        let pattern = targets.chain(&self.excluded).find_map(Pattern::unread);
+        let targets = self.rules.iter().map(|rule| &rule.targets);
+        let pattern = targets.chain([&self.excluded]).find_map(Names::unread);
         let is_stated = |name: &&&str| match fields.get(name) {
             Some(Value::Object(members)) => !members.is_empty(),
             Some(Value::Array(entries)) => !entries.is_empty(),
@@ -176,12 +184,10 @@ impl Quantization {
     /// Type of the elements, and bytes of a weight of `outputs` by `inputs` with its scales; `None` where the
     /// module is left as it is or a size passes 64 bits.
     pub(super) fn bytes(&self, module: &str, shape: [u64; 2]) -> Option<(DType, Bytes)> {
-        if self.excluded.iter().any(|pattern| pattern.matches(module)) {
+        if self.excluded.matches(module) {
             return None;
         }
-        let covers = |rule: &&Rule| {
-            rule.targets.is_empty() || rule.targets.iter().any(|pattern| pattern.matches(module))
-        };
+        let covers = |rule: &&Rule| rule.targets.is_empty() || rule.targets.matches(module);
         let packing = self.rules.iter().find(covers)?.packing?;
         let elements = shape[0].checked_mul(shape[1])?;
         let beside = packing.group.count(shape) * packing.group_bits

@@ -8,7 +8,7 @@ use ir::diagnostic::Diagnostic;
 use ir::tensor::DType;
 use serde_json::Value;
 
-use super::pattern::Pattern;
+use super::pattern::Names;
 use super::{Rule, object};
 use crate::config::fields::{Fields, invalid, number};
 
@@ -83,16 +83,23 @@ pub(super) fn rules(method: &str, fields: Fields<'_>) -> Result<Option<Vec<Rule>
         "awq" | "gptq" | "auto-round" | "intel/auto-round" => by_groups(method, fields)?,
         "bitsandbytes" => match bitsandbytes(fields)? {
             Loaded::As(packing) => packing,
-            Loaded::Plain => return Ok(Some(vec![Rule { targets: Vec::new(), packing: None }])),
+            Loaded::Plain => return Ok(Some(vec![of_all(None)])),
             Loaded::Unknown => return Ok(None),
         },
-        "fp8" => eighths(fields)?,
+        "fp8" => {
+            let others = of_all(Some(eighths(fields)?));
+            let mut rules = match fields.get("quantized_layers") {
+                Some(_) => modelopt(fields)?.unwrap_or_default(),
+                None => Vec::new(),
+            };
+            rules.push(others);
+            return Ok(Some(rules));
+        }
         "fbgemm_fp8" => packing(DType::F8, 8, Group::Row, SINGLE),
         "eetq" => packing(DType::I8, 8, Group::Row, HALF),
         "bitnet" => packing(DType::I2, 2, Group::Weight, HALF),
         "mxfp4" => {
-            let targets = vec![Pattern::new("experts")];
-            return Ok(Some(vec![Rule { targets, packing: Some(MXFP4) }]));
+            return Ok(Some(experts(Some("fp4"))));
         }
         "hqq" => hqq(fields)?,
         "quanto" | "torchao" => match by_name(method, fields)? {
@@ -103,7 +110,18 @@ pub(super) fn rules(method: &str, fields: Fields<'_>) -> Result<Option<Vec<Rule>
         "modelopt" | "modelopt_fp4" | "modelopt_mixed" => return modelopt(fields),
         _ => return Ok(None),
     };
-    Ok(Some(vec![Rule { targets: Vec::new(), packing: Some(all) }]))
+    Ok(Some(vec![of_all(Some(all))]))
+}
+
+fn of_all(packing: Option<Packing>) -> Rule {
+    Rule { targets: Names::default(), packing }
+}
+
+/// The rule of experts whose elements a config states to be 4-bit floats (`FineGrainedFP8Config` of transformers).
+pub(super) fn experts(dtype: Option<&str>) -> Vec<Rule> {
+    let targets = || Names::new(["experts"]);
+    let rule = (dtype == Some("fp4")).then(|| Rule { targets: targets(), packing: Some(MXFP4) });
+    rule.into_iter().collect()
 }
 
 /// Integers with a scale in half precision and a zero point as wide as an element for each group; GPTQ has
@@ -238,9 +256,9 @@ fn compressed(fields: Fields<'_>) -> Result<Vec<Rule>, Diagnostic> {
         let group = object(name, value)?;
         let group = Fields(&group);
         let targets = group.list("targets")?.iter().filter_map(Value::as_str);
-        let targets: Vec<Pattern> = match targets.clone().any(|target| target == "Linear") {
-            true => Vec::new(),
-            false => targets.map(Pattern::new).collect(),
+        let targets = match targets.clone().any(|target| target == "Linear") {
+            true => Names::default(),
+            false => Names::new(targets),
         };
         let weights = group.nested("weights")?;
         let mut packing = weights.as_ref().map(|weights| arguments(Fields(weights))).transpose()?;
@@ -299,17 +317,23 @@ fn arguments(fields: Fields<'_>) -> Result<Packing, Diagnostic> {
 fn modelopt(fields: Fields<'_>) -> Result<Option<Vec<Rule>>, Diagnostic> {
     let inner = fields.nested("quantization")?;
     let inner = inner.as_ref().map_or(fields, Fields);
-    let mut rules = Vec::new();
-    for (module, value) in &inner.nested("quantized_layers")?.unwrap_or_default() {
+    let layers = inner.nested("quantized_layers")?.unwrap_or_default();
+    let mut alike: Vec<(Packing, Vec<&str>)> = Vec::new();
+    for (module, value) in &layers {
         let of = object("quantized_layers", value)?;
         let Some(packing) = algorithm(Fields(&of))? else { return Ok(None) };
-        rules.push(Rule { targets: vec![Pattern::new(module)], packing: Some(packing) });
+        match alike.iter_mut().find(|(known, _)| *known == packing) {
+            Some((_, modules)) => modules.push(module),
+            None => alike.push((packing, vec![module])),
+        }
     }
-    if !rules.is_empty() {
-        return Ok(Some(rules));
+    if !alike.is_empty() {
+        let rule =
+            |(packing, modules)| Rule { targets: Names::new(modules), packing: Some(packing) };
+        return Ok(Some(alike.into_iter().map(rule).collect()));
     }
     if let Some(packing) = algorithm(inner)? {
-        return Ok(Some(vec![Rule { targets: Vec::new(), packing: Some(packing) }]));
+        return Ok(Some(vec![of_all(Some(packing))]));
     }
     let has_groups = inner.get("quant_algo").is_none() && inner.get("config_groups").is_some();
     has_groups.then(|| compressed(inner)).transpose()
@@ -324,7 +348,7 @@ fn algorithm(fields: Fields<'_>) -> Result<Option<Packing>, Diagnostic> {
         "FP8_PER_CHANNEL_PER_TOKEN" => of(DType::F8, 8, Group::Row, SINGLE),
         "FP8_PB_WO" | "FP8_PB_REAL" => of(DType::F8, 8, Group::Block(SQUARE), SINGLE),
         "MXFP8" => of(DType::F8, 8, Group::Along(MX_BLOCK), EIGHTH),
-        "NVFP4" | "NVFP4_AWQ" => {
+        "NVFP4" | "NVFP4_AWQ" | "W4A16_NVFP4" => {
             let group = fields.group("group_size", NV_BLOCK)?;
             both(both(of(DType::F4, 4, group, EIGHTH)))
         }

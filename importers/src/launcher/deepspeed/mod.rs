@@ -47,6 +47,7 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     }
     Ok(LaunchSettings {
         offloads: Some(offloads(config, stage)?),
+        offloads_parameters: parameters_move(config, stage)?,
         no_effect: idle(config, stage, pipeline),
         overlaps: overlaps(config, stage, pipeline)?,
         data,
@@ -261,14 +262,26 @@ fn idle(config: &Value, stage: ZeroStage, pipeline: Option<u32>) -> BTreeMap<Str
     rows.map(|(_, member, needed)| (member.to_owned(), needed.to_owned())).collect()
 }
 
+/// Whether hosts keep parameters too, which is judged where they keep the optimizer states.
+fn parameters_move(config: &Value, stage: ZeroStage) -> Result<bool, Diagnostic> {
+    let path = "zero_optimization.offload_param";
+    if !moves_parameters(config) || stage != ZeroStage::Parameters {
+        return Ok(false);
+    }
+    if let Some(other) = keeper(config, "offload_param").filter(|device| *device != "cpu") {
+        let why = "hosts keep parameters in their memory";
+        return Err(not_judged(&format!("{path}.device: {other}"), why));
+    }
+    match offloads(config, stage)? {
+        true => Ok(true),
+        false => Err(not_judged(path, "hosts that keep parameters keep the optimizer states too")),
+    }
+}
+
 /// Whether hosts keep the optimizer states; `cpu_offload` is the older form. Only ZeRO moves any.
 fn offloads(config: &Value, stage: ZeroStage) -> Result<bool, Diagnostic> {
     let path = |part: &str| format!("zero_optimization.{part}");
     let is_on = |part: &str| is_on(config, part);
-    if moves_parameters(config) && stage == ZeroStage::Parameters {
-        let why = "the memory model keeps parameters on the devices";
-        return Err(not_judged(&path("offload_param"), why));
-    }
     if stage == ZeroStage::None {
         return Ok(false);
     }

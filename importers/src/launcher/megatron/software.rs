@@ -28,6 +28,7 @@ pub(super) fn read(
         dispatcher: has_experts.then_some(dispatcher),
         overlaps_experts: (may_overlap || beside).then_some(beside),
         overlaps_tensor: Some(flags.has("--tp-comm-overlap")),
+        compiled: None,
     })
 }
 

@@ -14,11 +14,10 @@ use super::keys::Keys;
 const IDLE: &str = include_str!("accelerate.txt");
 
 /// Keys that change what runs in a way that no plan has.
-const REFUSED: [(&str, &str); 10] = [
+const REFUSED: [(&str, &str); 9] = [
     ("use_cpu", "plans of this launcher run on accelerators"),
     ("tpu_use_cluster", "its TPUs are started by another program"),
     ("megatron_lm_config", "give the flags of Megatron-LM"),
-    ("deepspeed_config.offload_param_device", "the memory model keeps parameters on the devices"),
     ("deepspeed_config.zero_hpz_partition_size", "replicas of shards are in no plan"),
     ("parallelism_config.parallelism_config_sp_size", "no plan splits attention by heads"),
     ("fp8_config", "give the flags of the program that computes in 8 bits"),
@@ -33,10 +32,16 @@ pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     let mut settings =
         LaunchSettings { dtype: dtype(&keys)?, offloads: Some(false), ..LaunchSettings::default() };
     match kind.as_str() {
-        "NO" | "MULTI_GPU" => settings.zero = Some(ZeroStage::None),
+        // Replicas on accelerators of any maker.
+        "NO" | "MULTI_GPU" | "MULTI_XPU" | "MULTI_NPU" | "MULTI_MLU" | "MULTI_MUSA"
+        | "MULTI_HPU" => {
+            settings.zero = Some(ZeroStage::None);
+        }
         "FSDP" => {
             let sharded = fsdp::read(&keys, None)?;
             (settings.zero, settings.recompute) = (Some(sharded.zero), sharded.recompute);
+            settings.offloads = Some(sharded.offloads);
+            settings.offloads_parameters = sharded.offloads;
         }
         "DEEPSPEED" => deepspeed(&keys, &mut settings)?,
         other => {
@@ -112,6 +117,23 @@ fn deepspeed(keys: &Keys, settings: &mut LaunchSettings) -> Result<(), Diagnosti
         Some(other) => {
             let key = format!("{}: {other}", path("offload_optimizer_device"));
             return Err(not_judged(&key, "optimizer states stay on the devices or with the host"));
+        }
+    };
+    let parameters = keys.text(&path("offload_param_device"));
+    settings.offloads_parameters = match (parameters.as_deref(), settings.zero) {
+        (None | Some("none"), _) => false,
+        (_, Some(ZeroStage::None | ZeroStage::Optimizer | ZeroStage::Gradients)) => {
+            let needed = format!("`{stage}: 3`");
+            settings.no_effect.insert(path("offload_param_device"), needed);
+            false
+        }
+        (Some("cpu"), _) if settings.offloads == Some(true) => true,
+        (Some(other), _) => {
+            let key = format!("{}: {other}", path("offload_param_device"));
+            return Err(not_judged(
+                &key,
+                "hosts keep parameters beside the optimizer states, in memory",
+            ));
         }
     };
     Ok(())

@@ -79,6 +79,7 @@ pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     }
     let data = shards.or(copies).map(|n| n.max(copies.unwrap_or(1)));
     let again = recompute(&keys)?;
+    let offloads = sharded.as_ref().is_some_and(|sharded| sharded.offloads);
     let mut settings = LaunchSettings {
         data,
         tensor: Some(keys.degree("tensor_parallel_size")?.unwrap_or(1)),
@@ -93,7 +94,8 @@ pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         dtype: Some(dtype(&keys, is_sharded || file.is_some() || adapter.is_some())?),
         optimizer: Some(tuned::optimizer(&keys, "optimizer")?),
         adapter,
-        offloads: Some(false),
+        offloads: Some(offloads),
+        offloads_parameters: offloads,
         deepspeed_file: file,
         ..LaunchSettings::default()
     };

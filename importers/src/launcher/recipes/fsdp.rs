@@ -13,6 +13,8 @@ pub(super) struct Fsdp {
     pub(super) zero: ZeroStage,
     /// Whether FSDP computes blocks again.
     pub(super) recompute: Option<Recompute>,
+    /// Whether hosts keep parameters, gradients and optimizer states.
+    pub(super) offloads: bool,
 }
 
 /// Keys that change what is saved and how weights are loaded, or name the class of a block.
@@ -49,15 +51,16 @@ pub(super) fn read(keys: &Keys, version: Option<&str>) -> Result<Fsdp, Diagnosti
         let why = "plans gather parameters ahead of the block that needs them";
         return Err(not_judged(&format!("{ahead}: {other}"), why));
     }
-    let offloads = path("offload_params");
-    keys.refuse(&[(&offloads, "the memory model keeps parameters on the devices")])?;
+    let offloads = keys.is_on(&path("offload_params"))?;
     let stated = path("version");
     let version = keys.text(&stated).or(version.map(str::to_owned));
     let again = keys.is_on(&path("activation_checkpointing"))?;
-    Ok(Fsdp {
-        zero: zero(keys, [&path("reshard_after_forward"), &path("sharding_strategy")], version)?,
-        recompute: again.then_some(Recompute::Full),
-    })
+    let zero = zero(keys, [&path("reshard_after_forward"), &path("sharding_strategy")], version)?;
+    if offloads && zero != ZeroStage::Parameters {
+        let why = "parameters that stay whole between the passes stay on the devices";
+        return Err(not_judged(&path("offload_params"), why));
+    }
+    Ok(Fsdp { zero, recompute: again.then_some(Recompute::Full), offloads })
 }
 
 /// Version 2 says it by `reshard_after_forward`, version 1 by a strategy.

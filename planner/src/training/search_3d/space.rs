@@ -95,6 +95,8 @@ impl Capabilities {
         match offload {
             Offload::Nothing => Some(self),
             Offload::Optimizer => Some(Self { accepts: self.offloaded?, ..self }),
+            // No plan is written with these: they are judged where they run.
+            Offload::Parameters => None,
         }
     }
 }
@@ -164,6 +166,7 @@ impl Pins {
             (true, _) => &[Offload::Nothing, Offload::Optimizer],
             (false, Offload::Nothing) => &[Offload::Nothing],
             (false, Offload::Optimizer) => &[Offload::Optimizer],
+            (false, Offload::Parameters) => &[Offload::Parameters],
         }
     }
 

@@ -503,8 +503,13 @@ impl<'a> Priced<'a> {
         };
         let parameters = dense / of_dense + experts / of_experts;
         let Pricing { dtype, optimizer, .. } = self.pricing;
-        if self.pricing.offload == Offload::Optimizer {
-            let sent = self.pricing.gradients.exchanged() + element(dtype);
+        if self.pricing.offload != Offload::Nothing {
+            let (gradients, weights) = (self.pricing.gradients.exchanged(), element(dtype));
+            // Shards on hosts are sent for either pass of every micro-batch, and gradients behind each.
+            let sent = match self.pricing.offload {
+                Offload::Parameters => degrees.n_micro_batches as f64 * (gradients + 2.0 * weights),
+                _ => gradients + weights,
+            };
             let moved = host_optimizer_bytes(dtype, optimizer);
             return host_update_s(parameters, (sent, moved), self.pricing.system.per_memory);
         }

@@ -107,7 +107,8 @@ fn of_blocks(
             }
             _ => 0.0,
         };
-        device.parameter[part] = states.parameters + gradients + beside + updating;
+        let shards = states.parameters + gradients + beside;
+        device.parameter[part] = shards + updating;
         device.frozen[part] = 1.0 / sharers(ZeroStage::Parameters, replicas);
         let (keeper, bytes) = match offload {
             Offload::Nothing if pricing.optimizer.is_paged() => {
@@ -117,6 +118,12 @@ fn of_blocks(
             Offload::Optimizer => {
                 let sharers = sharers(ZeroStage::Optimizer, replicas);
                 (&mut host, host_bytes(pricing.optimizer, sharers))
+            }
+            Offload::Parameters => {
+                let sharers = sharers(ZeroStage::Optimizer, replicas);
+                device.parameter[part] -= shards;
+                host.frozen[part] = std::mem::take(&mut device.frozen[part]);
+                (&mut host, host_bytes(pricing.optimizer, sharers) + shards)
             }
         };
         keeper.parameter[part] += bytes;

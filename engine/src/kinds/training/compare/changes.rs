@@ -1,5 +1,6 @@
 //! What two training runs decide otherwise, field by field.
 
+use cost_model::runs::forms::model::Offload;
 use ir::card::{Recompute, ZeroStage};
 use ir::plan::{BlockPolicy, Plan, Stage};
 use ir::tensor::DType;
@@ -14,7 +15,9 @@ pub(super) type Change = (&'static str, String, String);
 pub(super) fn changes(now: &Facts, plan: &Facts) -> Vec<Change> {
     let run = |facts: &Facts| {
         let dtype = facts.dtype.map_or("not stated", DType::name).to_owned();
-        let states = if facts.offloads { "on hosts" } else { "on devices" };
+        let of = |is_on_hosts| if is_on_hosts { "on hosts" } else { "on devices" };
+        let states = of(facts.offload != Offload::Nothing);
+        let parameters = of(facts.offload == Offload::Parameters);
         [
             ("samples of a step", facts.global_batch.to_string()),
             ("tokens of a sample", facts.sequence.to_string()),
@@ -22,6 +25,7 @@ pub(super) fn changes(now: &Facts, plan: &Facts) -> Vec<Change> {
             ("optimizer", facts.optimizer.name().to_owned()),
             ("optimizer states", states.to_owned()),
             ("trained", facts.trained.clone()),
+            ("parameters", parameters.to_owned()),
             ("stack", facts.stack.clone()),
             ("schedule", facts.schedule.clone()),
             ("limits of boards", facts.boards.clone()),

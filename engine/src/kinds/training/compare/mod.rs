@@ -11,7 +11,7 @@ mod software;
 use std::path::Path;
 use std::sync::Arc;
 
-use cost_model::runs::forms::model::shape;
+use cost_model::runs::forms::model::{Offload, shape};
 use documents::plan::request::RequestDocument;
 use documents::plan::training::StageMeshDocument;
 use documents::plan::{EdgeDocument, PlanDocument};
@@ -56,7 +56,8 @@ struct Facts {
     software: Option<Stack>,
     /// Name of the schedule.
     schedule: String,
-    offloads: bool,
+    /// What hosts keep.
+    offload: Offload,
     /// Share of what it may draw that each board is limited to, in words.
     boards: String,
     /// By stage, its devices in words, where stages have devices of their own.
@@ -135,6 +136,16 @@ fn model_facts(model: &ModelCard) -> ModelFacts {
     }
 }
 
+/// What hosts keep, as in the plan where the settings leave it open.
+fn offload(settings: &LaunchSettings, planned: Offload) -> Offload {
+    match (settings.offloads_parameters, settings.offloads) {
+        (true, _) => Offload::Parameters,
+        (false, None) => planned,
+        (false, Some(true)) => Offload::Optimizer,
+        (false, Some(false)) => Offload::Nothing,
+    }
+}
+
 /// What the settings run on the model of a plan, with what to know before.
 fn runs_now(
     settings: &LaunchSettings,
@@ -162,11 +173,11 @@ fn runs_now(
         stack: planned.stack.clone(),
         adapter: settings.adapter.as_ref().map(Written::text),
     };
-    let offloads = settings.offloads.unwrap_or(of_plan.offloads);
-    let is_same = requested == planned && offloads == of_plan.offloads;
+    let offload = offload(settings, of_plan.offload);
+    let is_same = requested == planned && offload == of_plan.offload;
     let of_requested = || setting(&on.document, model, &args.target, &requested);
     let changed = software::set((!is_same).then(of_requested).transpose()?, &on.setting, settings);
-    let used = changed.as_ref().unwrap_or(&on.setting);
+    let used = &changed.as_ref().unwrap_or(&on.setting).keeping(offload);
     let file = schedule::beside(settings, &args.a);
     let grid = file.as_deref().map(schedule::read).transpose()?;
     // What a schedule breaks is the fault of its file.
@@ -187,7 +198,7 @@ fn runs_now(
         stack: used.stack.name.clone(),
         software: Some(used.stack.clone()),
         schedule: named.to_owned(),
-        offloads,
+        offload,
         boards: of_plan.boards.clone(),
         meshes: Vec::new(),
         edges: edges(&[]),
@@ -291,7 +302,10 @@ fn facts(document: &PlanDocument, plan: Plan) -> Result<Facts, Diagnostic> {
         stack: training.stack.clone(),
         software: None,
         schedule: training.schedule.clone(),
-        offloads: training.offloads_optimizer,
+        offload: match training.offloads_optimizer {
+            true => Offload::Optimizer,
+            false => Offload::Nothing,
+        },
         boards: boards(document.request.board_limit),
         meshes: document
             .partition

@@ -1,16 +1,16 @@
 //! What settings change in the software stack of a plan.
 
 use cost_model::kernels::precision::Gradients;
-use cost_model::kernels::stack::megatron_core;
+use cost_model::kernels::stack::{megatron_core, torchtitan, torchtitan_eager};
 use ir::card::SequenceParallel;
 use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
-use ir::stack::{AttentionKernel, Dispatcher, Launch, Scaling, Stack};
+use ir::stack::{AttentionKernel, Dispatcher, Elementwise, Launch, Scaling, Stack};
 use ir::tensor::DType;
 
 use super::Facts;
 use super::changes::Change;
-use crate::answer::differences::no_effect;
+use crate::answer::differences::{self, no_effect};
 use crate::inputs::run::setting::Setting;
 
 /// The stack of the plan with what the settings say of it.
@@ -36,6 +36,13 @@ fn as_set(settings: &LaunchSettings, planned: &Stack) -> Stack {
         Some(true) if planned.overlap_tensor == 0.0 => megatron_core().overlap_tensor,
         _ => planned.overlap_tensor,
     };
+    let is_compiled = stack.elementwise == Elementwise::Fused;
+    if let Some(compiled) = stated.compiled.filter(|compiled| *compiled != is_compiled) {
+        let of = if compiled { torchtitan() } else { torchtitan_eager() };
+        stack.elementwise = of.elementwise;
+        stack.launch_floor = of.launch_floor;
+        stack.loss_bytes = of.loss_bytes;
+    }
     stack
 }
 
@@ -71,13 +78,6 @@ pub(super) fn set(
 
 /// Settings that nothing is priced by, as warnings.
 pub(super) fn not_judged(settings: &LaunchSettings, stack: &Stack) -> Vec<Diagnostic> {
-    let warning =
-        |message: String, hint: &str| Diagnostic::warning("not-judged", message).hint(hint);
-    let of_flags = settings.not_judged.iter().map(|(why, flags)| {
-        let flags: Vec<String> = flags.iter().map(|flag| format!("`{flag}`")).collect();
-        let message = format!("not judged: {}; {why}", flags.join(", "));
-        warning(message, "time and memory of what runs are those without it")
-    });
     let is_unknown = settings.overlaps == Some(true) && stack.overlap_data == 0.0;
     let of_overlap = is_unknown.then(|| {
         let message = format!(
@@ -85,9 +85,9 @@ pub(super) fn not_judged(settings: &LaunchSettings, stack: &Stack) -> Vec<Diagno
              say how much that hides",
             stack.name
         );
-        warning(message, "both sides are priced without it")
+        Diagnostic::warning("not-judged", message).hint("both sides are priced without it")
     });
-    of_flags.chain(of_overlap).chain(no_effect(settings)).collect()
+    differences::not_judged(settings).chain(of_overlap).chain(no_effect(settings)).collect()
 }
 
 /// What the stack of what runs does otherwise than that of the plan, where it does anything.
@@ -110,6 +110,7 @@ pub(super) fn changes(now: &Facts, plan: &Facts) -> Vec<Change> {
         row("gradients", true, &sums),
         row("scaling", is_narrow, &|stack| scaling(stack.scaling)),
         row("launches", true, &|stack| launches(stack.launch)),
+        row("pointwise kernels", true, &|stack| pointwise(stack.elementwise)),
         row("attention", true, &|stack| attention(stack.attention)),
         row("dispatcher", true, &|stack| dispatcher(stack.experts.dispatcher)),
         row("EP communication", true, &|stack| overlap(stack.experts.overlaps)),
@@ -131,6 +132,13 @@ const fn launches(launch: Launch) -> &'static str {
     match launch {
         Launch::Eager | Launch::Inline => "one by one",
         Launch::CudaGraphs => "as graphs",
+    }
+}
+
+const fn pointwise(elementwise: Elementwise) -> &'static str {
+    match elementwise {
+        Elementwise::Fused => "fused",
+        Elementwise::Separate | Elementwise::Eager => "one by one",
     }
 }
 

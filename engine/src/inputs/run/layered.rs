@@ -1,0 +1,50 @@
+//! Decoders that have no card of their own as layers, for runs that serve.
+
+use std::path::Path;
+
+use cost_model::runs::counts::{block_parameters, embedding_parameters, head_parameters};
+use importers::config::served::{self, Served, ServedLayer};
+use ir::card::{BlockGroup, ModelCard, TransformerCard};
+use ir::diagnostic::Diagnostic;
+
+use super::model::Model;
+
+/// Reads a config; `None` where it has a card, or is no decoder.
+///
+/// # Errors
+/// Those of the readers of configs.
+pub(super) fn read(path: &Path, sequence: Option<u64>) -> Result<Option<Model>, Diagnostic> {
+    let Some(Served { layers, ends, warnings }) = served::read(path, sequence)? else {
+        return Ok(None);
+    };
+    let Some(first) = layers.first().map(|layer| layer.card.clone()) else { return Ok(None) };
+    let beyond = |count: u64, of: fn(&TransformerCard) -> u64| less(count, of(&first));
+    let [before, behind] = ends;
+    let card = ModelCard {
+        other_parameters: [beyond(before, embedding_parameters), beyond(behind, head_parameters)],
+        groups: grouped(layers),
+        ..ModelCard::uniform(first.clone())
+    };
+    let tokens = Some(first.sequence);
+    Ok(Some(Model { card, graph: None, hyperparameters: None, tokens, pins: Vec::new(), warnings }))
+}
+
+/// Layers that are alike side by side, each with the parameters that its figures do not count.
+fn grouped(layers: Vec<ServedLayer>) -> Vec<BlockGroup> {
+    let mut groups: Vec<BlockGroup> = Vec::new();
+    for ServedLayer { card, extra_weights, parameters } in layers {
+        let counted = block_parameters(&card).total().saturating_add(extra_weights);
+        let other_parameters = less(parameters, counted);
+        let group = BlockGroup { extra_weights, other_parameters, ..BlockGroup::of_card(card, 1) };
+        match groups.last_mut() {
+            Some(last) if BlockGroup { n_blocks: 1, ..last.clone() } == group => last.n_blocks += 1,
+            _ => groups.push(group),
+        }
+    }
+    groups
+}
+
+fn less(count: u64, counted: u64) -> i64 {
+    let difference = i128::from(count) - i128::from(counted);
+    difference.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
+}

@@ -1,0 +1,136 @@
+//! Flags of servers that say nothing about where layers are: known ones without effect, those that a price
+//! leaves out, and those that place layers in a way that no plan has. Others are refused by their names.
+
+use std::collections::BTreeSet;
+
+use ir::diagnostic::Diagnostic;
+use ir::launch::LaunchSettings;
+
+use super::super::flags::{Flags, not_judged};
+
+/// Most flags that a warning names.
+const MOST_NAMED: usize = 12;
+
+/// The flags of a server.
+pub(super) struct Known {
+    /// `CLASS NAME,NAME`, a line each: `idle`, `noted`, or `refused>N` for values above.
+    pub table: &'static str,
+    /// Words that its command begins with.
+    pub starts: &'static [&'static str],
+}
+
+impl Known {
+    /// The class of a flag.
+    fn class(&self, flag: &str) -> Option<&'static str> {
+        let rows = self.table.lines().filter_map(|row| row.split_once(' '));
+        let mut found = rows.filter(|(_, names)| names.split(',').any(|name| name == flag));
+        found.next().map(|(class, _)| class)
+    }
+
+    /// Settings with what the other flags of a script mean.
+    ///
+    /// # Errors
+    /// `not-judged` for flags that place layers otherwise, `unknown-flag`.
+    pub(super) fn judged(
+        &self,
+        flags: &Flags<'_>,
+        whole: &str,
+        mut settings: LaunchSettings,
+    ) -> Result<LaunchSettings, Diagnostic> {
+        let others = self.of_other_commands(whole);
+        let (mut noted, mut known) = (BTreeSet::new(), Vec::new());
+        for (word, value) in flags.unread() {
+            let plain = plain(word);
+            match self.class(&plain) {
+                Some("idle") => known.push(word),
+                Some("noted") => {
+                    known.push(word);
+                    noted.extend([plain]);
+                }
+                Some(class) => {
+                    known.push(word);
+                    refuse(class, &plain, value)?;
+                }
+                None if others.contains(&plain) => known.push(word),
+                None => {}
+            }
+        }
+        flags.finish("--", &known)?;
+        let more = noted.len().saturating_sub(MOST_NAMED);
+        let mut named: Vec<String> = noted.into_iter().take(MOST_NAMED).collect();
+        if more > 0 {
+            named.push(format!("{more} more"));
+        }
+        if !named.is_empty() {
+            settings.not_judged.insert("the server is priced with the engine's defaults", named);
+        }
+        Ok(settings)
+    }
+
+    /// Flags of a script that its other commands have: those before the server's, and those of lines that
+    /// neither start it nor assign a variable.
+    fn of_other_commands(&self, whole: &str) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        if !self.starts.iter().any(|start| whole.contains(start)) {
+            return found;
+        }
+        for line in whole.replace("\\\n", " ").lines() {
+            let line = line.trim();
+            let start = self.starts.iter().filter_map(|start| line.find(start)).min();
+            let first = line.split_whitespace().next().unwrap_or_default();
+            let is_own = start.is_none() && (first.starts_with('-') || first.contains('='));
+            let before = if is_own { "" } else { &line[..start.unwrap_or(line.len())] };
+            let words = before.split(|c: char| c.is_whitespace() || c == '=');
+            found.extend(words.filter(|word| word.starts_with("--")).map(plain));
+        }
+        found
+    }
+}
+
+/// A flag with hyphens, without the members of an object that it names.
+fn plain(word: &str) -> String {
+    let name = word.split('.').next().unwrap_or(word);
+    name.replace('_', "-")
+}
+
+/// Refuses a flag whose value is above what leaves layers where they are.
+fn refuse(class: &str, flag: &str, value: Option<&str>) -> Result<(), Diagnostic> {
+    let most: f64 = class.trim_start_matches("refused>").parse().unwrap_or(0.0);
+    let is_off = match value {
+        Some(value) => match value.parse::<f64>() {
+            Ok(number) => number <= most,
+            Err(_) => ["none", "false", "null"].contains(&value.to_lowercase().as_str()),
+        },
+        None => false,
+    };
+    match is_off {
+        true => Ok(()),
+        false => Err(not_judged(flag, "it places weights or layers in a way that no plan has")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::launcher::{Launcher, read};
+
+    #[test]
+    fn no_flag_of_a_server_is_passed_over() {
+        let script = "docker run --gpus all img vllm serve m -tp 2 --host 0.0.0.0 \\\n \
+            --max_num_seqs 64 --cpu-offload-gb 0 --compilation-config.mode=3\ncurl --silent host\n";
+        let found = read(Launcher::Vllm, script).unwrap();
+        assert_eq!(found.tensor, Some(2));
+        let noted: Vec<&String> = found.not_judged.values().flatten().collect();
+        assert_eq!(noted, ["--compilation-config", "--max-num-seqs"]);
+        for (launcher, text, code) in [
+            (Launcher::Vllm, "vllm serve m --cpu-offload-gb 4", "not-judged"),
+            (Launcher::Vllm, "vllm serve m -dcp 2", "not-judged"),
+            (Launcher::Vllm, "vllm serve m --warp-drive 3", "unknown-flag"),
+            (Launcher::Sglang, "python -m sglang.launch_server --attn-cp-size 2", "not-judged"),
+            (Launcher::Sglang, "python -m sglang.launch_server --warp 2", "unknown-flag"),
+        ] {
+            assert_eq!(read(launcher, text).unwrap_err().code, code, "{text}");
+        }
+        let plain = "python -m sglang.launch_server --attn-cp-size 1 --mem-fraction-static 0.9";
+        assert_eq!(read(Launcher::Sglang, plain).unwrap().not_judged.len(), 1);
+    }
+}
