@@ -1,5 +1,7 @@
 //! The servers that a script starts: vLLM and SGLang, a worker for each start.
 
+use std::collections::BTreeSet;
+
 use ir::diagnostic::Diagnostic;
 use ir::launch::{LaunchSettings, ServerRole, ServerStart};
 
@@ -124,11 +126,17 @@ fn one(is_vllm: bool, text: &str) -> Result<ServerStart, Diagnostic> {
     let LaunchSettings { not_judged, no_effect, .. } = &settings;
     let unpriced = UNPRICED.into_iter().filter(|flag| flags.has(flag)).map(str::to_owned);
     let unpriced = unpriced.chain(not_judged.values().flatten().cloned());
+    let unpriced: BTreeSet<String> = unpriced.chain(no_effect.keys().cloned()).collect();
+    let is_read = |flag: &String| {
+        names.contains(&flag.as_str())
+            || ["--enable-dp-attention", "--kv-transfer-config", "--disaggregation-mode"]
+                .contains(&flag.as_str())
+    };
     Ok(ServerStart {
         max_num_seqs: flags.count(names[0])?,
         max_num_batched_tokens: flags.tokens(names[1])?,
         shares_attention: flags.has("--enable-dp-attention"),
-        unpriced: unpriced.chain(no_effect.keys().cloned()).collect(),
+        unpriced: unpriced.into_iter().filter(|flag| !is_read(flag)).collect(),
         role,
         settings,
     })

@@ -15,7 +15,7 @@ const MOST_RECOMPUTED: u32 = 64;
 impl Fitter<'_, '_> {
     /// What sharing blocks out proves of every way to cut them; as much as `most_s` where nothing is
     /// below it, and nothing of an infinite one where something fits. `None` where nothing is proved: ranks hold several
-    /// stages, equal ones are asked for, or what is computed again may be so when less is kept than
+    /// stages, equal ones are asked for, parts of the model are frozen, or what is computed again may be so when less is kept than
     /// [`Self::bytes`] counts beside it.
     pub(in super::super) fn least_s(&self, most_s: f64) -> Option<f64> {
         let d = &self.configuration.degrees;
@@ -25,7 +25,13 @@ impl Fitter<'_, '_> {
             RecomputeRule::Fitted => !order.recomputes_early(),
             _ => order.is_whole() && !order.recomputes_early(),
         };
-        if d.virtual_stages > 1 || self.configuration.split == Split::Equal || !is_exact {
+        // Stages of frozen blocks hold less than their figures say.
+        let is_whole = self.priced.pricing.model.tuning.is_whole();
+        if d.virtual_stages > 1
+            || self.configuration.split == Split::Equal
+            || !is_exact
+            || !is_whole
+        {
             return None;
         }
         if !self.is_monotone() && self.priced.n_blocks() > MOST_UNLIKE {
