@@ -173,6 +173,7 @@ pub fn stack() -> Stack {
         launch_floor: Seconds::new(LAYER_S).unwrap_or_default(),
         attention_library: AttentionLibrary::PyTorch,
         attention_rate: [1.0; 2],
+        attention_rate_elsewhere: None,
         source: "compiled chains; attention: attention.csv".to_owned(),
         ..compiled()
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cost_model::kernels::stack::{megatron_deepspeed_2021, preset, presets};
+use cost_model::kernels::stack::{dispatching_on, megatron_deepspeed_2021, preset, presets};
 use exporters::runs::targets;
 use exporters::training::{Lack, TrainingTarget};
 use exporters::{Takes, Target};
@@ -151,6 +151,14 @@ pub fn named_stack(name: &str) -> Result<Stack, Diagnostic> {
             .fact("known", known)
             .hint("name one of these with --stack")
     })
+}
+
+/// The same as devices of a cluster run it.
+///
+/// # Errors
+/// `unknown-stack`.
+pub fn stack_on(name: &str, cluster: &Cluster) -> Result<Stack, Diagnostic> {
+    Ok(dispatching_on(named_stack(name)?, cluster.kinds.iter().map(|kind| kind.chip)))
 }
 
 /// The first target that also runs tensor, expert and data parallelism, which placements of layers leave out.

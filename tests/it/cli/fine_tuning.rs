@@ -51,7 +51,7 @@ fn adapters_fit_where_whole_models_do_not() {
         let verify = format!("verify plan.json --model {model} --cluster {}", cluster.unwrap());
         folder.run(&verify).exits(0);
         assert!(
-            zero.is_none_or(|zero| plan["parallelism"]["zero"] == zero),
+            zero.is_none_or(|zero| plan["parallelism"]["training"]["zero"] == zero),
             "{}",
             plan["parallelism"]
         );

@@ -63,7 +63,7 @@ fn collectives(folder: &Folder, operations: &[&str], group: [u64; 2], rate: f64)
 #[test]
 fn measured_all_to_alls_price_the_exchange_of_experts() {
     let folder = folder(true);
-    let flags = "--pin expert=8 --pin zero=1 --stack megatron-core";
+    let flags = "--pin expert=8 --pin zero=1 --stack megatron-bridge";
     let nominal = step(&planned(&folder, flags).0);
     let [slow, fast] = [10e9, 900e9].map(|rate| {
         collectives(&folder, &["alltoall"], [8, 8], rate);
@@ -78,7 +78,7 @@ fn measured_all_to_alls_price_the_exchange_of_experts() {
     let (answer, warned) = planned(&folder, &format!("{other} --profile p.json"));
     assert_eq!(step(&answer), before);
     assert!(warned.contains("profile-unused") && warned.contains("all-to-all"), "{warned}");
-    let wider = "--pin expert=4 --pin zero=1 --stack megatron-core";
+    let wider = "--pin expert=4 --pin zero=1 --stack megatron-bridge";
     let before = step(&planned(&folder, wider).0);
     assert_eq!(step(&planned(&folder, &format!("{wider} --profile p.json")).0), before);
 }
@@ -219,7 +219,7 @@ fn own_steps_of_the_recipe_bring_others_nearer() {
     for name in ["hosts.yaml", "llama-3.1-8b.json", "steps.csv", "others.csv"] {
         folder.write(name, &std::fs::read_to_string(examples.join(name)).unwrap());
     }
-    let on = "--stack torchtitan --cluster hosts.yaml --json";
+    let on = "--stack torchtitan-2024 --cluster hosts.yaml --json";
     let calibrated = |line: &str| folder.run(&format!("calibrate {line} {on}")).exits(0).json();
     calibrated("--steps steps.csv -o own.json");
     let error = |line: &str| {

@@ -48,10 +48,11 @@ const PARTS: [Part; 9] =
 
 /// All parts.
 pub(super) fn found(data: &Path) -> Result<Found, Diagnostic> {
-    let mut found = own::judge(data)?;
+    let mut found = Found::default();
     // Some parts have figures of their own beside the tables.
     let is_data = ["measurements", "steptimes"].iter().any(|name| data.join(name).is_dir());
-    for part in if is_data { each(data)? } else { Vec::new() } {
+    let parts = if is_data { each(data)? } else { Vec::new() };
+    for part in parts.into_iter().chain([own::judge(data)]) {
         let Found { lines, residuals, left } = part?;
         found.lines.extend(lines);
         found.residuals.extend(residuals);
@@ -107,7 +108,8 @@ fn moe(data: &Path) -> Result<Found, Diagnostic> {
 
 fn collectives(data: &Path) -> Result<Found, Diagnostic> {
     let mut left = Left::default();
-    let rows = left.table(&data.join("measurements/collectives.csv"), measurements::collectives::read);
+    let rows =
+        left.table(&data.join("measurements/collectives.csv"), measurements::collectives::read);
     if rows.is_empty() {
         return Ok(Found { left, ..Found::default() });
     }
@@ -136,7 +138,8 @@ fn memory(data: &Path) -> Result<Found, Diagnostic> {
     let Some(system) = system else { return Ok(Found::default()) };
     let replayer = Replayer { system: &system };
     let golden = GoldenRows { stated: &stated, unsure: &unsure, experts: &experts };
-    let formulas = replayer.formulas(&korthikanti::read(&folder.join("korthikanti.csv"), &mut left));
+    let formulas =
+        replayer.formulas(&korthikanti::read(&folder.join("korthikanti.csv"), &mut left));
     let measured = [
         replayer.golden(&golden),
         (formulas, Vec::new()),

@@ -120,7 +120,8 @@ fn of_group(
 mod tests {
     use super::*;
 
-    const HEAD: &str = "model,config,stack,cluster,gpus,tp,pp,micro_batch,global_batch,seq,recompute,iter_s\n";
+    const HEAD: &str =
+        "model,config,stack,cluster,gpus,tp,pp,micro_batch,global_batch,seq,recompute,iter_s\n";
 
     fn written(rows: &str) -> (tempfile::TempDir, Found) {
         let folder = tempfile::tempdir().unwrap();

@@ -58,7 +58,12 @@ pub(super) fn judge(data: &Path) -> Result<Found, Diagnostic> {
     let mut runs = Vec::new();
     for (name, model, tensor) in RUNS {
         let path = data.join(format!("serving/vllm_requests_rtxpro6000_{name}.csv"));
-        runs.push(Run { name, model: model()?, tensor, requests: left.table(&path, readers::recorded) });
+        runs.push(Run {
+            name,
+            model: model()?,
+            tensor,
+            requests: left.table(&path, readers::recorded),
+        });
     }
     let mut lines = recorded::lines(&runs, &system);
     lines.extend(splitwise_lines(data, &rows, &mut left)?);

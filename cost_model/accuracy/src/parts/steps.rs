@@ -15,9 +15,8 @@ pub(super) const GPU: &str = "a100_sxm";
 /// Judges the step-time model on the tables of the data folder.
 pub(super) fn judge(data: &Path) -> Result<Found, Diagnostic> {
     let mut left = Left::default();
-    let mut read = |name: &str| {
-        left.table(&data.join("steptimes").join(name), measurements::steps::read)
-    };
+    let mut read =
+        |name: &str| left.table(&data.join("steptimes").join(name), measurements::steps::read);
     let tables = StepTables {
         vtrain_single: read("vtrain_single.csv"),
         vtrain_multi: read("vtrain_multi.csv"),

@@ -29,10 +29,12 @@ impl Left {
     ) -> Vec<T> {
         let mut left = Vec::new();
         let rows = self.table(path, |path| {
-            read_table(path, |fields| Ok(row(fields).unwrap_or_else(|error| {
-                left.push(error);
-                None
-            })))
+            read_table(path, |fields| {
+                Ok(row(fields).unwrap_or_else(|error| {
+                    left.push(error);
+                    None
+                }))
+            })
         });
         self.0.append(&mut left);
         rows

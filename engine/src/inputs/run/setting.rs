@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use cost_model::energy::limited;
 use cost_model::kernels::plain_product::peak;
-use cost_model::kernels::stack::dispatching_on;
 use cost_model::runs::forms::constants::{Constant, Constants};
 use cost_model::runs::forms::corrections::Corrections;
 use cost_model::runs::forms::hosts;
@@ -219,7 +218,6 @@ impl Setting {
         global_batch: u64,
     ) -> Result<Self, Diagnostic> {
         let path = flags.cluster.as_deref().ok_or_else(no_cluster)?;
-        let stack = executor::named_stack(stack)?;
         let machines = load::machines(path, gone(flags))?;
         let load::Machines { cluster, whole, left, warnings: of_machines } = machines;
         let Model { card: model, graph, hyperparameters, tokens, mut warnings, .. } = model;
@@ -232,7 +230,7 @@ impl Setting {
         warnings.extend(of_machines.into_iter().chain(unused));
         layers.as_ref().map_or(Ok(()), |_| one_kind(&cluster))?;
         let kinds = usable_kinds(&cluster, path)?;
-        let stack = dispatching_on(stack, cluster.kinds.iter().map(|kind| kind.chip));
+        let stack = executor::stack_on(stack, &cluster)?;
         let (numbers, noted) = numbers(flags, &model, &kinds, layers.as_ref())?;
         let system = System::of(&cluster, &profile)
             .ok_or_else(|| unusable(path, "the cluster has no device"))?;

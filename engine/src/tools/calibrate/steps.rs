@@ -7,6 +7,7 @@ use cost_model::calibrate::steps::identified::Identified;
 use cost_model::calibrate::steps::table::Table;
 use cost_model::calibrate::steps::{Context, Corrected, StepCalibration, calibrate};
 use cost_model::kernels::attention_kernel::on_chips;
+use cost_model::kernels::stack::dispatching_on;
 use cost_model::numeric::score::Score;
 use cost_model::runs::forms::hosts;
 use cost_model::runs::forms::run::Gradients;
@@ -84,7 +85,9 @@ fn calibrated(
     base: &Profile,
 ) -> Result<StepCalibration, Diagnostic> {
     // Steps tell their type by row; what is older than a kernel is that in all of them.
-    let (stack, _) = on_chips(named_stack(stack)?, [system.device.chip], DType::Bf16, 0);
+    let chip = system.device.chip;
+    let stack = dispatching_on(named_stack(stack)?, [chip]);
+    let (stack, _) = on_chips(stack, [chip], DType::Bf16, 0);
     let context = Context {
         system,
         stack,

@@ -39,7 +39,7 @@ const NOTED: [&str; 4] = [
 ];
 
 /// Whether a text is a job config.
-pub(in super::super) fn is(text: &str) -> bool {
+pub(crate) fn is(text: &str) -> bool {
     text.lines().any(|line| ["[parallelism]", "[training]"].contains(&line.trim()))
 }
 
@@ -47,7 +47,7 @@ pub(in super::super) fn is(text: &str) -> bool {
 ///
 /// # Errors
 /// Those of the flags, `unknown-flag`, `not-judged`.
-pub(in super::super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
+pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     let (mut flags, mut noted) = (String::new(), Vec::new());
     for Member { path, value } in members(text) {
         let is_off = ["false", "[]", "\"\"", "''", "0", "\"disabled\""].contains(&value.as_str());

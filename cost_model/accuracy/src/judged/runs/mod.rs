@@ -21,8 +21,8 @@ mod kinds;
 mod peaks;
 mod set;
 
-pub use set::Machine;
 use choice::{choices, pairs};
+pub use set::Machine;
 use set::{Row, Set, Term};
 
 /// Rows of the tables.
