@@ -25,7 +25,9 @@ pub(crate) fn print(lines: &[Line], page: &Page) {
     let judged = lines.iter().filter(|line| line.is_judged());
     let (n, reached) =
         judged.fold((0, 0), |(n, reached), line| (n + 1, reached + usize::from(line.reached())));
-    page.line(&format!("{reached} of {n} lines with a figure to reach do"));
+    if n > 0 {
+        page.line(&format!("{reached} of {n} lines with a figure to reach do"));
+    }
 }
 
 fn figures(lines: &[&Line], page: &Page) {
