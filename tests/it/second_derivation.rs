@@ -60,6 +60,10 @@ fn planned(case: &Case, folder: &Path) -> (Value, Value) {
     for pin in case.pins.split(' ') {
         command.args(["--pin", pin]);
     }
+    if case.model == "mixture" {
+        // Of exchanges of tokens that of NCCL was derived.
+        command.args(["--stack", kernels::IN_TURN]);
+    }
     command.args(["--for", "any", "--memory-margin", "0", "--json"]);
     let ran = command.args(["-o", "plan.json", "--force"]).output().unwrap();
     let stderr = String::from_utf8_lossy(&ran.stderr);
@@ -113,7 +117,7 @@ impl Derivation {
             let keys_and_values = tokens * 2.0 * shape.key_value_width() / split.tensor;
             let (sums, sums_leave) = self.fabric.tensor(tokens * shape.hidden);
             // User buffers lie in one NVLink domain.
-            let hides = split.sequence_parallel && !sums_leave;
+            let hides = split.sequence_parallel && !sums_leave && shape.experts.is_none();
             let sums = if hides { EXPOSED * sums } else { sums };
             let (rounds, rounds_leave) = self.fabric.context(twice * keys_and_values);
             let visited = shape.experts.map_or(0.0, |[_, visited]| visited);

@@ -38,14 +38,18 @@ pub(super) struct Kernels {
 /// Parameters whose optimizer is timed.
 const MANY: f64 = 1e9;
 
-/// Of the default stack, for the `parallelism` of a plan.
+/// The stack of mixtures: tokens go by all-to-alls, and nothing overlaps.
+pub(super) const IN_TURN: &str = "megatron-core-no-overlap";
+
+/// Of the default stack, or of that of mixtures, for the `parallelism` of a plan.
 pub(super) fn kernels(
     model: &ModelCard,
     cluster: &Cluster,
     parallelism: &Value,
     numbers: Numbers,
 ) -> Kernels {
-    let mut stack = preset("megatron-core").unwrap();
+    let name = if model.has_experts() { IN_TURN } else { "megatron-core" };
+    let mut stack = preset(name).unwrap();
     if numbers.is_single {
         stack.attention = AttentionKernel::Unfused;
     }
