@@ -11,7 +11,7 @@ use crate::request::PlanRequest;
 use crate::request::executor::Executor;
 use crate::request::tuning::stated;
 
-/// The stack of runs with adapters, or whose weights are updated in 16 bits, where none is named.
+/// Default stack of runs with adapters, or with weights updated in 16 bits.
 const TUNING_STACK: &str = "peft";
 
 /// The stack where none is named: that of the launcher; PEFT's for what it alone runs.

@@ -66,12 +66,13 @@ pub(crate) fn compare(
     warnings.extend(growing(&now));
     page.warnings(&warnings);
     let compared = compare::compare(of_now, fleet, page);
-    let line = if compared.is_equal { "the same workers".to_owned() } else { told(of_now, fleet) };
+    let line =
+        if compared.is_equal { "the same workers".to_owned() } else { sentence(of_now, fleet) };
     page.line(&line);
     Ok(frame::compared((compared.is_equal, &warnings), compared.document, page))
 }
 
-fn told(now: &FleetDocument, plan: &FleetDocument) -> String {
+fn sentence(now: &FleetDocument, plan: &FleetDocument) -> String {
     let more = i128::from(plan.n_devices) - i128::from(now.n_devices);
     let devices = match more {
         0 => "as many devices as".to_owned(),
@@ -80,9 +81,11 @@ fn told(now: &FleetDocument, plan: &FleetDocument) -> String {
     };
     let [rate, served] = [plan.requests_per_s, now.requests_per_s].map(per_second);
     match rate == served {
-        true => format!("at {rate} requests/s the plan (B) takes {devices} what runs now (A)"),
+        true => {
+            format!("at {rate} requests/s the plan (B) takes {devices} the running servers (A)")
+        }
         false => format!(
-            "what runs now (A) completes {served} of {rate} requests/s; the plan (B) takes {devices} it"
+            "the running servers (A) complete {served} of {rate} requests/s; the plan (B) takes {devices} they do"
         ),
     }
 }
@@ -94,7 +97,7 @@ fn unpriced(starts: &[ServerStart]) -> Option<Diagnostic> {
     names.sort_unstable();
     names.dedup();
     (!names.is_empty()).then(|| {
-        let message = format!("what runs now is priced without {}", names.join(", "));
+        let message = format!("the running servers are priced without {}", names.join(", "));
         Diagnostic::warning("unpriced-settings", message).hint(
             "weights and KV cache are those of the plan, memory is the engine's default share",
         )
@@ -120,7 +123,7 @@ fn growing(now: &Judged) -> Option<Diagnostic> {
     saturated.map(|(rate, most)| {
         let [rate, most] = [rate, most].map(per_second);
         let message = format!(
-            "the queue of what runs now grows: {rate} requests/s a worker, which completes {most}"
+            "the queue of the running servers grows: {rate} requests/s arrive at a worker that completes {most}"
         );
         Diagnostic::warning("growing-queue", message)
             .hint("TTFT and TPOT have no steady values there")
@@ -138,7 +141,7 @@ fn judged(setting: &Setting, all: Vec<Workers>) -> Result<Judged, Diagnostic> {
         if let Err(fault) = &judged.replayed
             && !matches!(fault, Fault::Saturated { .. })
         {
-            let message = format!("worker {at} of what runs now: {fault}");
+            let message = format!("worker {at} of the running servers: {fault}");
             return Err(Diagnostic::input("worker-shape", message));
         }
         workers.push((each, judged));
