@@ -222,27 +222,36 @@ def train(name, seq, mb, acc, recompute, compiled, shard=True):
     del m, opt, ids
 
 
-def training_compiled():
-    train("llama-1b", 2048, 8, 1, "none", True)
-    train("llama-1b", 4096, 2, 2, "none", True)
-    train("llama-1b", 16384, 1, 2, "full", True)
-    train("llama-3b", 2048, 4, 4, "full", True)
-    train("llama-1b", 8192, 1, 4, "none", True)
-    train("llama-1b", 32768, 1, 1, "full", True)
-    train("llama-3b", 4096, 2, 1, "full", True)
-    train("llama-3b", 8192, 1, 1, "full", True)
+#: Model, tokens of a sample, micro-batch, micro-batches, recompute; compiled, then eager.
+STEPS = {
+    True: [
+        ("llama-1b", 2048, 8, 1, "none"),
+        ("llama-1b", 4096, 2, 2, "none"),
+        ("llama-1b", 16384, 1, 2, "full"),
+        ("llama-3b", 2048, 4, 4, "full"),
+        ("llama-1b", 8192, 1, 4, "none"),
+        ("llama-1b", 32768, 1, 1, "full"),
+        ("llama-3b", 4096, 2, 1, "full"),
+        ("llama-3b", 8192, 1, 1, "full"),
+    ],
+    False: [
+        ("llama-1b", 1024, 4, 1, "none"),
+        ("llama-1b", 2048, 8, 1, "full"),
+        ("llama-3b", 8192, 1, 2, "full"),
+        ("llama-1b", 2048, 4, 1, "none"),
+        ("llama-1b", 512, 1, 1, "none"),
+        ("llama-1b", 8192, 1, 4, "none"),
+        ("llama-1b", 16384, 1, 1, "full"),
+        ("llama-3b", 4096, 2, 1, "full"),
+        ("llama-3b", 1024, 4, 2, "none"),
+    ],
+}
 
 
-def training_eager():
-    train("llama-1b", 1024, 4, 1, "none", False)
-    train("llama-1b", 2048, 8, 1, "full", False)
-    train("llama-3b", 8192, 1, 2, "full", False)
-    train("llama-1b", 2048, 4, 1, "none", False)
-    train("llama-1b", 512, 1, 1, "none", False)
-    train("llama-1b", 8192, 1, 4, "none", False)
-    train("llama-1b", 16384, 1, 1, "full", False)
-    train("llama-3b", 4096, 2, 1, "full", False)
-    train("llama-3b", 1024, 4, 2, "none", False)
+def training():
+    for compiled, steps in STEPS.items():
+        for step in steps:
+            train(*step, compiled)
 
 
 def decode():
@@ -465,5 +474,5 @@ if DEV == "cuda":
         torch=torch.__version__,
         cuda=torch.version.cuda,
     )
-for f in (overlap, decode, training_compiled, training_eager, inference):
+for f in (overlap, decode, training, inference):
     section(f)

@@ -283,19 +283,7 @@ impl Writer<'_> {
             let rotary = format!("rotary_{name}");
             *side = self.plain((module, &rotary), "Rotary", &[*side], width)?;
         }
-        let (batch, m) = (self.builder.batch, self.builder.sequence);
-        let count = batch.saturating_mul(index.heads);
-        let scores = self.builder.op(&NewOp {
-            module,
-            part: "scores",
-            op_type: "MatMul",
-            inputs: &both,
-            parameters: &[],
-            shape: &[batch, index.heads, m, m],
-            products: &[Product { count, m, k: index.dim, n: m }],
-        })?;
-        let shape = [batch, index.heads, m, index.top.min(m)];
-        self.builder.plain((module, "topk"), "TopK", &[scores], &shape)
+        self.best(module, &both, &[index.heads], index)
     }
 
     /// The tokens that an index picks for each: scores of its heads, weighed and summed.
@@ -311,18 +299,27 @@ impl Writer<'_> {
         let keys = self.linear(&at("wk"), state, (h, index.dim), false)?;
         let keys = self.norm_of(&at("k_norm"), keys, (index.dim, index.dim), Norm::Layer)?;
         let weights = self.linear(&at("weights_proj"), state, (h, index.heads), false)?;
+        self.best(module, &[queries, keys, weights], &[], index)
+    }
+
+    /// Scores of all pairs of tokens, for each of `heads`, and the best of each token.
+    fn best(&mut self, module: &str, inputs: &[TensorId], heads: &[u64], index: Index) -> Done {
         let (batch, m) = (self.builder.batch, self.builder.sequence);
-        let count = batch.saturating_mul(index.heads);
+        let shape = |last: u64| [&[batch], heads, &[m, last]].concat();
         let scores = self.builder.op(&NewOp {
             module,
             part: "scores",
             op_type: "MatMul",
-            inputs: &[queries, keys, weights],
+            inputs,
             parameters: &[],
-            shape: &[batch, m, m],
-            products: &[Product { count, m, k: index.dim, n: m }],
+            shape: &shape(m),
+            products: &[Product {
+                count: batch.saturating_mul(index.heads),
+                m,
+                k: index.dim,
+                n: m,
+            }],
         })?;
-        let shape = [batch, m, index.top.min(m)];
-        self.builder.plain((module, "topk"), "TopK", &[scores], &shape)
+        self.builder.plain((module, "topk"), "TopK", &[scores], &shape(index.top.min(m)))
     }
 }
