@@ -94,6 +94,8 @@ pub struct LaunchSettings {
     pub optimizer: Option<Optimizer>,
     /// Adapters beside frozen weights; `None` = all is trained.
     pub adapter: Option<Adapter>,
+    /// Whether the program beside them says what is trained, as beside settings of Accelerate or DeepSpeed.
+    pub trains_elsewhere: bool,
     /// Whether hosts keep its states; `None` = nothing is said of it.
     pub offloads: Option<bool>,
     /// Whether hosts keep parameters and gradients too.

@@ -231,10 +231,11 @@ impl UpdateBuffers {
 pub struct Keeps {
     /// Whether parameters, gradients and moments are in the 16 bits of the run, without master copies.
     pub is_half: bool,
-    /// Whether modules run as written: norms keep their input in single precision and the normalised values
-    /// before their weight, gated feed-forward parts the output of their function, and grouped keys and values
-    /// are repeated for each head.
+    /// Whether modules run as written: norms keep their input in single precision, trained ones the normalised
+    /// values before their weight too, and gated feed-forward parts the output of their function.
     pub as_written: bool,
+    /// Whether grouped keys and values are repeated for each head.
+    pub repeats_heads: bool,
     /// Whether blocks are compiled, so that what is pointwise is computed again in the backward pass where its
     /// product has a frozen weight.
     pub is_fused: bool,

@@ -87,6 +87,8 @@ pub struct Limits<'a> {
     pub host_memory: &'a [Option<Bytes>],
     /// What hosts keep.
     pub offload: Offload,
+    /// Whether hosts hold paged moments.
+    pub is_paged: bool,
 }
 
 /// Which end of the model a stage holds.
@@ -375,10 +377,8 @@ pub fn lowered(
 fn hosts(priced: &(impl Prices + ?Sized)) -> Vec<HostCosts> {
     let limits = priced.limits();
     match limits.offload {
-        Offload::Nothing => Vec::new(),
-        Offload::Optimizer | Offload::Parameters => {
-            rank_groups::hosts(priced.degrees(), limits.per_host, limits.host_memory)
-        }
+        Offload::Nothing if !limits.is_paged => Vec::new(),
+        _ => rank_groups::hosts(priced.degrees(), limits.per_host, limits.host_memory),
     }
 }
 

@@ -437,7 +437,7 @@ impl Fleet<'_> {
 
     /// Hosts with the devices of each stage on them, where they keep states.
     fn hosts<'m>(&self, stages: impl Iterator<Item = &'m StageMesh>) -> Vec<HostCosts> {
-        if self.base.offload == Offload::Nothing {
+        if self.base.offload == Offload::Nothing && !self.base.optimizer.is_paged() {
             return Vec::new();
         }
         let mut devices: BTreeMap<Option<NodeId>, BTreeMap<u32, u32>> = BTreeMap::new();

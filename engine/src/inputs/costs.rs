@@ -217,7 +217,9 @@ pub(super) fn apply(
     let unmatched = rows.iter().zip(&has_matched).filter(|(_, has)| !**has);
     let unmatched = unmatched.map(|(row, _)| {
         let (line, pattern) = (row.line, shown(row.pattern.text()));
-        let message = format!("line {line} of the costs, `{pattern}`, matches no operator");
+        let message = format!(
+            "line {line} of the costs, `{pattern}`, matches no operator that no row before it prices"
+        );
         Diagnostic::warning("costs-unmatched", message).hint(names.clone())
     });
     Ok(unmatched.chain(left(graph, cluster)).collect())
@@ -327,8 +329,8 @@ fn work(op: &Op) -> f64 {
 /// What the model prices still, by kind of device.
 fn left(graph: &Graph, cluster: &Cluster) -> Vec<Diagnostic> {
     let kernels = graph.ops.iter().filter_map(|op| match &op.work {
-        Work::Kernel(kernel) => Some((op, kernel)),
-        Work::View | Work::Given(_) => None,
+        Work::Kernel(kernel) if op.phase == Phase::Forward => Some((op, kernel)),
+        Work::Kernel(_) | Work::View | Work::Given(_) => None,
     });
     let kernels: Vec<(&Op, &Kernel)> = kernels.collect();
     let of = |kind: &str| {

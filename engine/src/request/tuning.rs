@@ -172,6 +172,7 @@ impl Written for Frozen {
         let mut frozen = Self::default();
         for part in text.split(',') {
             match part.strip_prefix("layers=") {
+                Some(_) if frozen.blocks > 0 => return Err("states `layers` twice".to_owned()),
                 Some(number) => {
                     let blocks = number.parse().ok().filter(|blocks| *blocks > 0);
                     frozen.blocks = blocks.ok_or_else(|| {
@@ -254,7 +255,7 @@ mod tests {
         for text in ["embedding+head", "layers=24", "q+norms,layers=2"] {
             assert_eq!(Frozen::read(text).map(|frozen| frozen.text()), Ok(text.to_owned()));
         }
-        assert!(Frozen::read("layers=0").is_err() && Frozen::read("tail").is_err());
+        assert!(Frozen::read("layers=0").is_err() && Frozen::read("layers=2,layers=3").is_err() && Frozen::read("tail").is_err());
         assert_eq!(Frozen::read("gate+up+down").unwrap().text(), "mlp");
         assert!(stated(Some("lora"), Some("head")).is_err());
     }

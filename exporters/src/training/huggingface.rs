@@ -34,10 +34,12 @@ pub(crate) const ROW: TrainingTarget = TrainingTarget {
     offloaded: Some(|degrees, name| {
         accepts(degrees, name) && is_sharded(degrees) && degrees.zero == ZeroStage::Parameters
     }),
-    lacks: &[Lack::Parts, Lack::Predicting, Lack::OffloadedWhole, Lack::Frozen],
+    // PEFT's adapters are whole, and tensor ranks split a model while it loads.
+    splits: Some(|model, degrees| degrees.tensor == 1 || model.tuning.adapter.is_none()),
+    lacks: &[Lack::Parts, Lack::Predicting, Lack::OffloadedWhole, Lack::Frozen, Lack::Unnamed],
     recomputes: Some(&[Policy::None, Policy::Full]),
     types: Some(&[DType::Bf16, DType::F32]),
-    launches: Some(&["pytorch-eager", "transformers-eager", "peft"]),
+    launches: Some(&["pytorch-eager", "transformers-eager", "peft", "peft-2024"]),
     program: Some(Program {
         start: Start::Accelerate,
         members: &["accelerate", "training_arguments"],
@@ -114,7 +116,6 @@ fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
         let hint = "plan with `--dtype bf16`";
         return Err(refused(TARGET, &source.dtype.to_string(), why, hint));
     }
-    optimizer(source.optimizer)?;
     let again = whole_blocks_again(source, TARGET)?;
     let mut document = json!({
         "accelerate": accelerate(source, again),
@@ -195,8 +196,8 @@ fn accelerate(source: &TrainingSource<'_>, again: bool) -> Value {
 }
 
 /// Its word for an optimizer (`transformers.training_args.OptimizerNames`).
-fn optimizer(optimizer: Optimizer) -> Result<&'static str, Diagnostic> {
-    Ok(match optimizer {
+const fn optimizer(optimizer: Optimizer) -> &'static str {
+    match optimizer {
         Optimizer::AdamW | Optimizer::AdamW16 => "adamw_torch_fused",
         Optimizer::Sgd => "sgd",
         Optimizer::Adafactor => "adafactor",
@@ -205,12 +206,9 @@ fn optimizer(optimizer: Optimizer) -> Result<&'static str, Diagnostic> {
         Optimizer::PagedAdamW8 => "paged_adamw_8bit",
         Optimizer::Lion => "lion_32bit",
         Optimizer::Lion8 => "lion_8bit",
-        Optimizer::Muon | Optimizer::AdamMini => {
-            let part = format!("the optimizer {}", optimizer.name());
-            let hint = "plan with `--optimizer adamw`, or set an optimizer of yours in the program";
-            return Err(refused(TARGET, &part, "its Trainer names no such optimizer", hint));
-        }
-    })
+        // `Lack::Unnamed`.
+        Optimizer::Muon | Optimizer::AdamMini => "",
+    }
 }
 
 /// What `HfArgumentParser(TrainingArguments)` reads.
@@ -222,7 +220,7 @@ fn arguments(source: &TrainingSource<'_>, again: bool) -> Value {
         // FSDP has a switch of its own, and both are refused.
         "gradient_checkpointing": again && !is_sharded(degrees),
         "bf16": source.dtype == DType::Bf16,
-        "optim": optimizer(source.optimizer).unwrap_or_default(),
+        "optim": optimizer(source.optimizer),
     });
     if degrees.zero >= ZeroStage::Gradients && is_shared(degrees) {
         // Otherwise gradients of several micro-batches are summed up whole.

@@ -22,7 +22,7 @@ use ir::diagnostic::Diagnostic;
 pub use field::Field;
 pub(crate) use target::refused;
 pub use target::{
-    Blocks, Lack, Policy, TrainingSource, TrainingTarget, is_special, names_are_known,
+    Blocks, Lack, Policy, TrainingSource, TrainingTarget, is_special, is_unnamed, names_are_known,
 };
 
 /// Refuses what only files with one strategy per layer have words for.

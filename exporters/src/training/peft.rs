@@ -8,7 +8,13 @@ use super::target::TrainingSource;
 
 /// Adds the members that load the model in its types and put adapters beside it.
 pub(super) fn add(document: &mut Value, adapter: &Adapter, source: &TrainingSource<'_>) {
-    document["dtype"] = json!("bfloat16");
+    let dtype = source
+        .dtype
+        .to_string()
+        .replace("bf16", "bfloat16")
+        .replace("fp32", "float32")
+        .replace("fp16", "float16");
+    document["dtype"] = json!(dtype);
     document["peft_config"] = config(adapter);
     document["autocast_adapter_dtype"] = json!(adapter.is_wide);
     if adapter.is_quantised {
@@ -16,10 +22,10 @@ pub(super) fn add(document: &mut Value, adapter: &Adapter, source: &TrainingSour
             "load_in_4bit": true,
             "bnb_4bit_quant_type": "nf4",
             "bnb_4bit_use_double_quant": true,
-            "bnb_4bit_compute_dtype": source.dtype.to_string().replace("bf16", "bfloat16").replace("f32", "float32"),
+            "bnb_4bit_compute_dtype": dtype,
         });
         // FSDP flattens weights of one type.
-        quantised["bnb_4bit_quant_storage"] = json!("bfloat16");
+        quantised["bnb_4bit_quant_storage"] = json!(dtype);
         document["quantization_config"] = quantised;
     }
 }

@@ -73,6 +73,7 @@ impl TrainingSource<'_> {
             Lack::OffloadedSgd => self.offloads && self.optimizer == Optimizer::Sgd,
             Lack::OffloadedWhole => self.offloads && self.model.tuning.adapter.is_none(),
             Lack::Optimizer => is_special(self.optimizer),
+            Lack::Unnamed => is_unnamed(self.optimizer),
             Lack::Tuning => !self.model.tuning.is_whole(),
             Lack::Frozen => self.model.tuning.adapter.is_none() && !self.model.tuning.is_whole(),
             Lack::ByBlock => self.plan.partition.stages.iter().any(|stage| !stage.each.is_empty()),
@@ -101,6 +102,9 @@ impl Lack {
             Self::OffloadedSgd => "plan with `--no-offload`, or with `--optimizer adamw`",
             Self::OffloadedWhole => "plan with `--no-offload`",
             Self::Optimizer => "export to huggingface, or plan with `--optimizer adamw`",
+            Self::Unnamed => {
+                "plan with `--optimizer adamw`, or set an optimizer of yours in the program"
+            }
             Self::Tuning => "export to huggingface, or plan without `--adapter` and `--freeze`",
             Self::Frozen => {
                 "freeze the parts in your program (`requires_grad_`), and plan without `--freeze`"
@@ -159,6 +163,8 @@ pub enum Lack {
     OffloadedWhole,
     /// Optimizers with fewer states, or in fewer bits, than AdamW's.
     Optimizer,
+    /// Optimizers that Hugging Face's Trainer does not name.
+    Unnamed,
     /// Adapters and frozen parts.
     Tuning,
     /// Frozen parts of a model without adapters.
@@ -169,6 +175,12 @@ pub enum Lack {
 #[must_use]
 pub const fn is_special(optimizer: Optimizer) -> bool {
     !matches!(optimizer, Optimizer::AdamW | Optimizer::Sgd | Optimizer::Adafactor)
+}
+
+/// Whether an optimizer is one that Hugging Face's Trainer does not name.
+#[must_use]
+pub const fn is_unnamed(optimizer: Optimizer) -> bool {
+    matches!(optimizer, Optimizer::Muon | Optimizer::AdamMini)
 }
 
 impl Lack {
@@ -188,6 +200,7 @@ impl Lack {
             Self::OffloadedSgd => "master weights of SGD on hosts",
             Self::OffloadedWhole => "optimizer states on hosts beside parameters on devices",
             Self::Optimizer => "an optimizer in 16 or 8 bits, lion, muon or adam-mini",
+            Self::Unnamed => "the optimizers muon and adam-mini",
             Self::Tuning => "adapters and frozen parts",
             Self::Frozen => "frozen parts",
         }
@@ -211,6 +224,7 @@ impl Lack {
             Self::OffloadedSgd => "its optimizer on hosts is adam",
             Self::OffloadedWhole => "it moves parameters along with the states",
             Self::Optimizer => "its file chooses adam, sgd or adafactor",
+            Self::Unnamed => "its file chooses among others",
             Self::Tuning => "its file trains all parameters",
             Self::Frozen => "its files name adapters alone",
             Self::ByBlock => "it has one for a stage",

@@ -134,6 +134,9 @@ fn targets(file: &Map<String, Value>) -> Result<Modules, Diagnostic> {
             let why = "a list of names and `all-linear` are, patterns are not";
             Err(not_judged(&format!("target_modules: {shown}"), why))
         }
+        Some(Value::Array(names)) if names.is_empty() => {
+            Err(bad("target_modules", "[]", "name at least one module"))
+        }
         Some(Value::Array(names)) => of_targets("target_modules", named("target_modules", names)?),
         Some(other) => Err(bad("target_modules", &other.to_string(), "give a list of names")),
     }

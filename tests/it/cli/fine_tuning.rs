@@ -1,5 +1,8 @@
 //! Adapters, frozen parts, optimizers in fewer bits, and measured costs of operators, on the command line.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use serde_json::json;
 
 use super::folder::{Folder, diamond};
@@ -147,4 +150,69 @@ fn a_table_prices_a_graph() {
     folder.write("bad.csv", "op,t4\nlm_head,1\n");
     let ran = folder.run(&format!("place {on} --costs bad.csv")).exits(3);
     assert!(ran.talk().contains("line 2 ") && ran.talk().contains("`t4`"), "{}", ran.talk());
+}
+
+/// Steps of fine-tuning that one H100 took (`examples/h100-steps/fine_tune.py`): peaks of the allocator, and times
+/// where a pass has tokens enough that the device, not the host, is what it waits for.
+#[test]
+fn peaks_and_steps_of_one_h100_are_near_those_measured() {
+    let folder = folder();
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/h100-steps");
+    let text = |name: &str| std::fs::read_to_string(examples.join(name)).unwrap();
+    folder.write("h100.yaml", &text("h100.yaml"));
+    for name in ["llama-1b", "llama-3b"] {
+        let mut config: serde_json::Value =
+            serde_json::from_str(&text(&format!("{name}.json"))).unwrap();
+        config["tie_word_embeddings"] = true.into();
+        folder.write(&format!("{name}.json"), &config.to_string());
+    }
+    folder.write("llama-8b.json", &folder.json("8b.json").to_string());
+    let table = text("tuning.csv");
+    let mut lines = table.lines();
+    let names: Vec<&str> = lines.next().unwrap().split(',').collect();
+    let mut n_timed = 0;
+    for line in lines {
+        let row: BTreeMap<_, _> = names.iter().copied().zip(line.split(',')).collect();
+        let number = |name: &str| row[name].parse::<f64>().unwrap();
+        let is_whole = row["rank"] == "0";
+        let kind = if row["base"] == "nf4" { "qlora" } else { "lora" };
+        let dtype = if row["adapter_bytes"] == "4" { "fp32" } else { "16bit" };
+        let adapter = match is_whole {
+            true => String::new(),
+            false => {
+                let (rank, targets) = (row["rank"], row["targets"]);
+                format!("--adapter {kind}:rank={rank},targets={targets},dtype={dtype}")
+            }
+        };
+        let optimizer = match (row["optimizer"], is_whole) {
+            ("adamw", true) => "adamw-16bit",
+            (name, _) => name,
+        };
+        let (batch, recompute) = (row["micro_batch"], row["recompute"]);
+        folder
+            .run(&format!(
+                "train {}.json --cluster h100.yaml --global-batch {batch} --sequence-length {} --stack peft \
+                 --dtype bf16 --pin micro-batch={batch} --pin recompute={recompute} --no-offload \
+                 --memory-margin 0 --optimizer {optimizer} {adapter} -o plan.json --force",
+                row["model"], row["length"]
+            ))
+            .exits(0);
+        let plan = folder.json("plan.json");
+        let peak = plan["training"]["memory"][0]["peak_bytes"].as_f64().unwrap();
+        let step = plan["cost"]["step_time_s"].as_f64().unwrap();
+        let [peak_off, step_off] =
+            [peak / number("peak_allocated_bytes"), step / number("step_s")].map(|x| x - 1.0);
+        println!("{:+6.1} % {:+6.1} %  {line}", 100.0 * peak_off, 100.0 * step_off);
+        assert!((-0.05..=0.1).contains(&peak_off), "peak {peak_off:+.3}: {line}");
+        // Of paged moments all are priced as paged; bitsandbytes' updates start kernel by kernel.
+        let is_timed = number("length") * number("micro_batch") >= 4096.0
+            && row["base"] == "bf16"
+            && row["optimizer"] == "adamw"
+            && row["model"] != "llama-1b";
+        if is_timed {
+            n_timed += 1;
+            assert!(step_off.abs() <= 0.1, "step {step_off:+.3}: {line}");
+        }
+    }
+    assert!(n_timed >= 3, "{n_timed}");
 }

@@ -73,6 +73,7 @@ impl StageOracle for LayerPricing<'_> {
             per_host: u64::from(self.per_host),
             host_memory: self.host_memory,
             offload: self.offload,
+            is_paged: false,
         }
     }
 

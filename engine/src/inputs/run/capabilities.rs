@@ -66,7 +66,11 @@ pub fn limited(
     let needed: Vec<Lack> = needs.iter().copied().chain(part_of_blocks).collect();
     if let Some(lack) = lacking(executor, &needed) {
         let others = names(&|row| row.lacking(|lack| needed.contains(&lack)).is_none());
-        let error = lack.refusal(capabilities.target, &format!("choose from {others}, any"));
+        let hint = match others.is_empty() {
+            true => "no launcher has words for it: leave --for away".to_owned(),
+            false => format!("choose from {others}, any"),
+        };
+        let error = lack.refusal(capabilities.target, &hint);
         return Err(Diagnostic { blame: Blame::Usage, ..error });
     }
     check(&pins, &capabilities)?;

@@ -19,7 +19,7 @@ use cost_model::runs::oracle::{self, StageOracle};
 use cost_model::runs::unlike::{Fleet, NodeGroup, groups_of};
 use documents::plan::losses::ReplacedDocument;
 use documents::plan::request::RequestDocument;
-use exporters::training::{Lack, is_special, names_are_known};
+use exporters::training::{Lack, is_special, is_unnamed, names_are_known};
 use ir::card::{ModelCard, SequenceParallel, Skew, ZeroStage};
 use ir::cluster::{Cluster, Device, DeviceKind};
 use ir::diagnostic::Diagnostic;
@@ -125,15 +125,21 @@ impl Setting {
         }
         let usual = tuned::usual_stack(args);
         let stack = flags.stack.as_deref().unwrap_or(usual);
-        let (problem, replaced) =
-            capabilities::typed(&args.problem, model.card.dtype, args.executor)?;
+        let stated = model.card.dtype;
+        let launcher = tuned::launcher_of_types(args);
+        let (mut problem, replaced) =
+            capabilities::typed(&args.problem, stated, launcher)?;
+        if args.executor.is_none() && replaced.is_some() {
+            // A device without that type gets another one.
+            model.card.dtype = problem.model.dtype.take();
+        }
         let sharded = std::mem::take(&mut model.pins);
         let mut setting = Self::on(model, &problem, stack, global_batch)?;
         if flags.stack.is_none() {
             setting.warnings.extend(executor::dated_stack(args.executor, stack));
         }
-        if let Some(replaced) = replaced {
-            setting.numbers.named_by = "--for";
+        if let Some(replaced) = replaced.filter(|_| Some(setting.numbers.dtype) != stated) {
+            setting.numbers.named_by = args.executor.map_or("launcher", |_| "--for");
             setting.warnings.push(replaced);
         }
         let mut request = asked::of_training(args)?;
@@ -461,6 +467,7 @@ impl Setting {
             (Lack::WholeSequences, is_whole && self.model.has_experts()),
             (Lack::Adafactor, self.numbers.optimizer == Optimizer::Adafactor),
             (Lack::Optimizer, is_special(self.numbers.optimizer)),
+            (Lack::Unnamed, is_unnamed(self.numbers.optimizer)),
             (Lack::Tuning, !self.model.tuning.is_whole()),
             (Lack::Frozen, self.model.tuning.adapter.is_none() && !self.model.tuning.is_whole()),
             (Lack::Names, !names_are_known(self.hyperparameters.as_ref())),

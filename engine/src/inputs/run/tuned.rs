@@ -1,6 +1,6 @@
 //! What a training run trains of its model: checks, and what follows from it for types and software.
 
-use ir::card::{BlockGroup, ModelCard, StateFormat};
+use ir::card::{BlockGroup, Head, ModelCard, StateFormat};
 use ir::diagnostic::Diagnostic;
 use ir::tensor::DType;
 use ir::tuning::{Module, Modules, NF4_BYTES, Tuning};
@@ -26,6 +26,13 @@ pub(super) fn usual_stack(args: &PlanRequest) -> &'static str {
         true => TUNING_STACK,
         false => of_launcher.unwrap_or(STACK),
     }
+}
+
+/// The launcher whose types a run without a stated one is planned in: that of the usual stack.
+pub(super) fn launcher_of_types(args: &PlanRequest) -> Option<Executor> {
+    let is_named = args.training.stack.is_some() || args.problem.model.dtype.is_some();
+    let usual = Executor::of_stack(usual_stack(args)).filter(|_| !is_named);
+    args.executor.or(usual)
 }
 
 /// Takes on what is trained of the model.
@@ -94,12 +101,22 @@ fn check_modules(model: &ModelCard, tuning: &Tuning) -> Result<(), Diagnostic> {
         return Err(Diagnostic::usage("adapter", message).hint("name up and down"));
     }
     let all = Module::ALL.iter().fold(Modules::default(), |all, module| all.with(*module));
+    let ends = Modules::default().with(Module::Embedding).with(Module::Head);
     if tuning.adapter.is_none()
         && (tuning.frozen.has_all(all)
-            || tuning.frozen_blocks >= model.n_blocks() && tuning.frozen.has(Module::Head))
+            || tuning.frozen_blocks >= model.n_blocks() && tuning.frozen.has_all(ends))
     {
         let message = "all parts are frozen, so that nothing is trained";
         return Err(Diagnostic::usage("adapter", message).hint("freeze fewer parts with --freeze"));
+    }
+    let is_tied = model.groups.first().is_some_and(|group| group.card.head == Head::Tied);
+    let is_frozen = |module| tuning.frozen.has(module);
+    if tuning.adapter.is_none()
+        && is_tied
+        && is_frozen(Module::Embedding) != is_frozen(Module::Head)
+    {
+        let message = "embedding and head of this model are one tensor";
+        return Err(Diagnostic::usage("adapter", message).hint("freeze both: embedding+head"));
     }
     if tuning.frozen_blocks > model.n_blocks() {
         let message =

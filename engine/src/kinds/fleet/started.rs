@@ -24,7 +24,7 @@ use crate::kinds::frame;
 use crate::kinds::kind::Target;
 use crate::request::CompareRequest;
 
-/// Bytes of a device from which engines take more by default (vLLM `EngineArgs.get_batch_defaults`, 70 GiB;
+/// Bytes of a device from which engines take more by default (vLLM `EngineArgs.get_batch_defaults`, 70 GiB, A100 left out;
 /// SGLang `--chunked-prefill-size`, 60 GiB), requests and tokens of an iteration then, and below (vLLM).
 const LARGE: [u64; 2] = [70 << 30, 60 << 30];
 const DEFAULTS: [[u64; 2]; 2] = [[1_024, 8_192], [256, 2_048]];
@@ -270,7 +270,9 @@ fn shape(setting: &Setting, start: &ServerStart) -> Result<(Shape, u32), Diagnos
 fn stated(setting: &Setting, start: &ServerStart, (pool, shape): (usize, &Shape)) -> Stated {
     let is_vllm = setting.asked.engine == Engine::Vllm;
     let capacity = setting.pools[pool].memory;
-    let defaults = DEFAULTS[usize::from(capacity < LARGE[usize::from(!is_vllm)])];
+    // vLLM goes by the name of the device too.
+    let is_a100 = is_vllm && setting.pools[pool].kind.contains("a100");
+    let defaults = DEFAULTS[usize::from(is_a100 || capacity < LARGE[usize::from(!is_vllm)])];
     let tokens = match is_vllm || capacity >= LARGE[1] {
         true => defaults[1],
         false => SMALLER.1[usize::from(capacity < SMALLER.0)],

@@ -345,7 +345,7 @@ fn narrower(
     let mut setting = setting.clone();
     setting.numbers.dtype = dtype;
     // Other kernels may be had in it.
-    setting.stack = executor::named_stack(&setting.stack.name).ok()?;
+    setting.stack = executor::stack_on(&setting.stack.name, &setting.cluster).ok()?;
     setting.fit_stack();
     let found = solve(&setting.pricing(), space, options);
     let plan = found.plans.first()?;

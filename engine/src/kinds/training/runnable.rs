@@ -39,9 +39,7 @@ pub fn runners(
     let schedule = best.configuration.order.name();
     let runs = |name: &str, executor: Executor| {
         let stack = setting.stack.name.as_str();
-        // What tunes has a stack of its own among those of its launcher.
-        let tunes = !setting.model.tuning.is_whole() && Executor::of_stack(stack) == Some(executor);
-        let is_own = tunes || executor.stack() == Some(stack);
+        let is_own = Executor::of_stack(stack) == Some(executor) || executor.stack() == Some(stack);
         let plan = own_plan.as_ref().filter(|_| is_own);
         plan.is_some_and(|plan| export::exported(name, setting, plan, (schedule, Nanos(0))).is_ok())
     };

@@ -54,21 +54,39 @@ impl Told {
         let found = topology::read(text).map_err(of_file)?;
         if found.is_none() && names.is_empty() {
             for (host, slots) in hosts::read(text).map_err(of_file)? {
-                let known = self.hosts.entry(host).or_insert(0);
-                *known = known.saturating_add(slots);
+                if let Some(before) = self.hosts.insert(host.clone(), slots) {
+                    let message = format!("host `{host}` is there twice: {before} and {slots} processes");
+                    return Err(of_file(Diagnostic::input("contradiction", message))
+                        .hint("state each host once"));
+                }
             }
             return Ok(());
         }
+        let differ = |what: &str| {
+            let message = format!("two {what} differ: hosts of one kind each are drafted");
+            Err(of_file(Diagnostic::input("contradiction", message))
+                .hint("draft a file for each kind of host, and put their `nodes` into one"))
+        };
         if let (Some(one), Some(other)) = (&self.topology, &found)
             && one != other
         {
-            let message = "two topologies differ: hosts of one kind each are drafted";
-            return Err(of_file(Diagnostic::input("contradiction", message))
-                .hint("draft a file for each kind of host, and put their `nodes` into one"));
+            return differ("topologies");
         }
         self.topology = found.or(self.topology.take());
         if !names.is_empty() {
+            if !self.names.is_empty() && self.names != names {
+                return differ("lists of devices");
+            }
             self.names = names;
+        }
+        if let Some(topology) = &self.topology
+            && !self.names.is_empty()
+            && self.names.len() != topology.devices
+        {
+            let (listed, joined) = (self.names.len(), topology.devices);
+            let message = format!("{listed} devices are listed, and the topology has {joined}");
+            return Err(of_file(Diagnostic::input("contradiction", message))
+                .hint("give both of one host"));
         }
         Ok(())
     }

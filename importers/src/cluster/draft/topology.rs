@@ -65,6 +65,7 @@ pub(super) fn read(text: &str) -> Result<Option<Topology>, Diagnostic> {
     }
     let mut topology = Topology { devices: devices.len(), nvlinks: 0, domain: 1, cards: 0 };
     let mut near = vec![false; columns.len()];
+    let mut links = std::collections::BTreeMap::new();
     for (row, name) in devices.iter().enumerate() {
         let line = text.lines().find_map(|line| {
             let words: Vec<&str> = line.split_whitespace().collect();
@@ -79,8 +80,15 @@ pub(super) fn read(text: &str) -> Result<Option<Topology>, Diagnostic> {
             } else if let Some(n) = cell.strip_prefix("NV").and_then(|n| n.parse::<u32>().ok()) {
                 topology.nvlinks = topology.nvlinks.max(n);
                 topology.domain += usize::from(row == 0);
+                links.insert((*name, *column), n);
             }
         }
+    }
+    if let Some(((one, other), _)) =
+        links.iter().find(|((one, other), n)| links.get(&(*other, *one)) != Some(*n))
+    {
+        let message = format!("{one} reaches {other} otherwise than {other} reaches {one}");
+        return Err(invalid(message));
     }
     let cards = columns.iter().filter(|column| is_card(column)).count();
     let n_near = near.into_iter().filter(|is_near| *is_near).count();

@@ -72,6 +72,7 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         mesh: Some(Mesh::TpCpDpPp),
         // Its pipeline runs no other one.
         schedule: Some("1f1b".to_owned()),
+        trains_elsewhere: true,
         ..LaunchSettings::default()
     })
 }

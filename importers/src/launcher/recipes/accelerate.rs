@@ -29,8 +29,12 @@ const REFUSED: [(&str, &str); 9] = [
 pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     let keys = Keys::read(text)?;
     let kind = keys.text("distributed_type").unwrap_or_else(|| "NO".to_owned());
-    let mut settings =
-        LaunchSettings { dtype: dtype(&keys)?, offloads: Some(false), ..LaunchSettings::default() };
+    let mut settings = LaunchSettings {
+        dtype: dtype(&keys)?,
+        offloads: Some(false),
+        trains_elsewhere: true,
+        ..LaunchSettings::default()
+    };
     match kind.as_str() {
         // Replicas on accelerators of any maker.
         "NO" | "MULTI_GPU" | "MULTI_XPU" | "MULTI_NPU" | "MULTI_MLU" | "MULTI_MUSA"

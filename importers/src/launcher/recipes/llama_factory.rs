@@ -18,9 +18,9 @@ const IDLE: &str = include_str!("llama_factory.txt");
 /// Keys that change what runs in a way that no plan has.
 const REFUSED: [(&str, &str); 12] = [
     ("use_llama_pro", "all parameters are trained in a plan"),
-    ("use_galore", "AdamW, SGD and Adafactor are"),
-    ("use_apollo", "AdamW, SGD and Adafactor are"),
-    ("use_badam", "AdamW, SGD and Adafactor are"),
+    ("use_galore", "no plan has that optimizer"),
+    ("use_apollo", "no plan has that optimizer"),
+    ("use_badam", "no plan has that optimizer"),
     ("use_asft_loss", "no plan holds a second model"),
     ("mixture_of_depths", "every token passes every block in a plan"),
     ("fp8", "the file does not say which products run in 8 bits"),

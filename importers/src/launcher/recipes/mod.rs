@@ -38,6 +38,7 @@ pub fn with_deepspeed(own: LaunchSettings, text: &str) -> Result<LaunchSettings,
         dtype: file.dtype.or(own.dtype),
         optimizer: file.optimizer.or(own.optimizer),
         adapter: own.adapter,
+        trains_elsewhere: own.trains_elsewhere,
         not_judged: own.not_judged,
         no_effect: own.no_effect.into_iter().chain(file.no_effect.clone()).collect(),
         ..file

@@ -27,6 +27,7 @@ impl StageOracle for Pricing<'_> {
             per_host: self.system.per_host,
             host_memory: &self.system.host_memory,
             offload: self.offload,
+            is_paged: self.optimizer.is_paged(),
         }
     }
 
@@ -70,6 +71,7 @@ impl Prices for Priced<'_> {
             // The gradient of an embedding is there with the very last kernel, on both ends.
             tied_s: self.tie_s(seat.stage, seat.n_stages),
             optimizer_s: self.optimizer_s(figures.dense, figures.experts)
+                + self.paged_s(figures)
                 + self.host_step_s(seat)
                 + figures.sharing_s,
         }

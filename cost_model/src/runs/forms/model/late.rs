@@ -1,5 +1,6 @@
 //! Gradients that appear while activations go, and what an update takes at the end of a step.
 
+use ir::card::Head;
 use ir::plan::Parallelism;
 use ir::workload::Optimizer;
 
@@ -73,7 +74,18 @@ impl Priced<'_> {
                     + all.held_experts * experts
             }
         };
-        gradients + update
+        gradients + update.max(self.tied_sum())
+    }
+
+    /// Bytes beside all gradients where embedding and head are one trained tensor: autograd adds up both of its
+    /// gradients in a third buffer (`InputBuffer::accumulate`).
+    fn tied_sum(&self) -> f64 {
+        let model = self.pricing.model;
+        let is_tied = model.groups.first().is_some_and(|group| group.card.head == Head::Tied);
+        match is_tied && ends_trained(model)[0] {
+            true => 2.0 * element(self.pricing.dtype) * self.passes.end_parameters,
+            false => 0.0,
+        }
     }
 
     /// Elements of the largest trained weight on one device: of the ends, or as much as a block's feed-forward

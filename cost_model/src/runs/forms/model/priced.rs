@@ -28,6 +28,7 @@ use crate::runs::forms::rank_groups::{self, Cards, Group, Spread};
 use crate::runs::forms::run::Sharded;
 use crate::runs::memory::activations::tokens;
 use crate::runs::memory::reserve::beside_experts;
+use crate::runs::oracle::StageFigures;
 
 /// Bytes per logit that a fused loss adds: two single-precision copies (found on the allocator peaks
 /// of Megatron-LM d98e8a64, 4 where the function is compiled).
@@ -489,9 +490,8 @@ impl<'a> Priced<'a> {
         }
     }
 
-    /// Seconds of the optimizer.
-    #[must_use]
-    pub fn optimizer_s(&self, dense: f64, experts: f64) -> f64 {
+    /// Parameters whose states a device has, of dense layers and of experts.
+    fn updated(&self, dense: f64, experts: f64) -> f64 {
         let count = |degree: u32| f64::from(degree.max(1));
         let degrees = &self.degrees;
         let (of_dense, of_experts) = match degrees.zero {
@@ -501,7 +501,26 @@ impl<'a> Priced<'a> {
                 (replicas, (replicas / count(degrees.expert)).max(1.0))
             }
         };
-        let parameters = dense / of_dense + experts / of_experts;
+        dense / of_dense + experts / of_experts
+    }
+
+    /// Seconds in which paged moments go to the device and back: as many as it has no room for at its peak
+    /// (CUDA's managed memory stays where it is used until others need the room).
+    pub(super) fn paged_s(&self, figures: &StageFigures) -> f64 {
+        let optimizer = self.pricing.optimizer;
+        let Some(limit) = self.pricing.limit.filter(|_| optimizer.is_paged()) else { return 0.0 };
+        let moments = optimizer.moments()[0] * self.updated(figures.dense, figures.experts);
+        let peak = self.rank_bytes + figures.persistent() + figures.stash();
+        let moved = (peak + figures.temporary + figures.recompute + moments - limit.as_f64())
+            .clamp(0.0, moments.max(0.0));
+        2.0 * moved / HOST_LINK
+    }
+
+    /// Seconds of the optimizer, but for what is paged.
+    #[must_use]
+    pub fn optimizer_s(&self, dense: f64, experts: f64) -> f64 {
+        let degrees = &self.degrees;
+        let parameters = self.updated(dense, experts);
         let Pricing { dtype, optimizer, .. } = self.pricing;
         if self.pricing.offload != Offload::Nothing {
             let (gradients, weights) = (self.pricing.gradients.exchanged(), element(dtype));
@@ -515,9 +534,7 @@ impl<'a> Priced<'a> {
         }
         let rates = self.pricing.system.rates(self.pricing.stack, self.pricing.constants, dtype);
         let bytes = optimizer_bytes(dtype, optimizer) + self.pricing.stack.update_bytes;
-        // What is paged goes to the device and back.
-        let paged = if optimizer.is_paged() { 2.0 * optimizer.moments()[0] } else { 0.0 };
-        rates.pointwise(bytes * parameters) + paged * parameters / HOST_LINK
+        rates.pointwise(bytes * parameters)
     }
 
     /// What gathering parameters or scattering gradients adds to a pass, of which its own collectives

@@ -78,6 +78,10 @@ pub(super) fn held(
         (device, host) = (HeldBytes::default(), device);
         for part in [0, 1] {
             host.parameter[part] += paged.parameter[part];
+            host.line[part] += paged.line[part];
+        }
+        for (all, more) in host.ends.iter_mut().zip(paged.ends) {
+            *all += more;
         }
     }
     (device, host)
@@ -144,12 +148,11 @@ fn add_ends(
     // What is no matrix of a block may have more moments.
     let [of_matrices, of_others] = moments(pricing.optimizer, pricing.format);
     let more = (of_others - of_matrices) / sharers(ZeroStage::Optimizer);
-    let frozen = element(pricing.dtype) * device.frozen[0];
     for (is_device, side) in [(true, device), (false, host)] {
         let keeps_more = is_device == (offload == Offload::Nothing);
         let whole = side.parameter[0] + if keeps_more { more } else { 0.0 };
         let line = side.line[0];
-        let frozen = if is_device { frozen } else { 0.0 };
+        let frozen = element(pricing.dtype) * side.frozen[0];
         let of = |is_trained: bool, elements: f64, lines: f64| match is_trained {
             true => elements * whole + lines * line,
             false => elements * frozen,

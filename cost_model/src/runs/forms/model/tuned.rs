@@ -29,9 +29,13 @@ use crate::runs::memory::activations::{outer_degree, tokens};
 /// Bytes of an input of single-precision adapters, which each of them casts for its own product (PEFT to the type
 /// of the adapter, autocast back to 16 bits, which is what is kept).
 const WIDE_INPUT: f64 = 2.0;
-/// Bytes a token and element of width that a norm keeps as written beside its input and output in 16 bits: the
-/// input in single precision instead of 16 bits, and the normalised values.
-const WRITTEN_NORM: f64 = 4.0;
+/// Bytes a token and element of width that a norm keeps as written beside its input and output in 16 bits, where
+/// its weight is frozen and where it is trained: the input in single precision instead of 16 bits; the normalised
+/// values.
+const WRITTEN_NORM: [f64; 2] = [2.0, 4.0];
+/// Bytes an element of their input that single-precision adapters move in each pass beside their products: to
+/// their type and back to 16 bits, forward as backward.
+const WIDE_MOVED: f64 = 12.0;
 /// Iterations of Newton and Schulz by which Muon orthogonalises an update (Jordan et al. 2024).
 const ITERATIONS: f64 = 5.0;
 /// Kernels that an adapter starts in a forward pass: two products, their scale and their sum; twice that
@@ -130,7 +134,9 @@ pub(super) fn tuned(
     let tuning = &pricing.model.tuning;
     let weights = weights(pricing, group, degrees);
     let mut kind = kind;
-    let written = written(pricing, group, degrees);
+    let trains_norms = tuning.trains(Module::Norms)
+        && (tuning.adapter.is_some() || first >= tuning.frozen_blocks);
+    let written = written(pricing, group, degrees, trains_norms);
     if pricing.optimizer == Optimizer::Muon {
         kind.update_s = orthogonal_s(pricing, &weights, tuning, degrees);
     }
@@ -231,6 +237,11 @@ fn spared(weights: &[Weight], tuning: &Tuning) -> f64 {
     if all > 0.0 { (frozen / all).clamp(0.0, 1.0) } else { 0.0 }
 }
 
+/// Ranks whose products load whole vectors of 16-bit numbers, and how much longer others take, which move the same
+/// bytes (H100, ranks 4 to 20 of 8,192 tokens by 4,096: 1.1 to 1.4, `examples/h100-steps/products.csv`).
+const RANKS: u64 = 8;
+const UNALIGNED: f64 = 1.25;
+
 /// Seconds that adapters, and weights in 4 bits, add to a forward and to a backward pass.
 fn adapters_s(pricing: &Pricing<'_>, weights: &[Weight]) -> [f64; 2] {
     let Some(adapter) = pricing.model.tuning.adapter else { return [0.0; 2] };
@@ -244,7 +255,9 @@ fn adapters_s(pricing: &Pricing<'_>, weights: &[Weight]) -> [f64; 2] {
         }
         let rank = pricing.model.tuning.rank(weight.module);
         if rank > 0 {
-            let one = adapter_s(weight, (rank, adapter.kind), &rates, bytes);
+            let wide = if adapter.is_wide { WIDE_MOVED } else { 0.0 };
+            let cast = rates.pointwise(wide * weight.own[0] as f64 * weight.tokens);
+            let one = adapter_s(weight, (rank, adapter.kind), &rates, bytes).map(|s| s + cast);
             seconds = [0, 1].map(|pass| seconds[pass] + weight.count * one[pass]);
         }
     }
@@ -261,7 +274,10 @@ fn adapter_s(
     let [k, n] = weight.own;
     let tokens = weight.tokens as u64;
     let moved = |width: u64| rates.pointwise(3.0 * bytes * width as f64 * weight.tokens);
-    let product = |extents| rates.product(1, extents);
+    let padded = rank.next_multiple_of(RANKS);
+    let unpadded = if padded == rank { 1.0 } else { UNALIGNED };
+    let rank = padded;
+    let product = |extents| unpadded * rates.product(1, extents);
     let forward = product([tokens, rank, k]) + product([tokens, n, rank]) + moved(n);
     let backward = product([tokens, rank, n])
         + product([n, rank, tokens])
@@ -298,7 +314,12 @@ fn kept_by_adapters(pricing: &Pricing<'_>, weights: &[Weight]) -> f64 {
 }
 
 /// Bytes of one micro-batch that modules keep as they are written, beside the closed form's.
-fn written(pricing: &Pricing<'_>, group: &BlockGroup, degrees: &Parallelism) -> f64 {
+fn written(
+    pricing: &Pricing<'_>,
+    group: &BlockGroup,
+    degrees: &Parallelism,
+    trains_norms: bool,
+) -> f64 {
     if !pricing.stack.keeps.as_written {
         return 0.0;
     }
@@ -308,7 +329,8 @@ fn written(pricing: &Pricing<'_>, group: &BlockGroup, degrees: &Parallelism) -> 
     if !card.form.is_gated() {
         return 0.0;
     }
-    let norms = 2.0 * WRITTEN_NORM * card.hidden as f64 / outer_degree(degrees);
+    let norm = WRITTEN_NORM[usize::from(trains_norms)];
+    let norms = 2.0 * norm * card.hidden as f64 / outer_degree(degrees);
     let inner = match card.experts {
         None => card.feed_forward as f64,
         Some(experts) => {
@@ -316,7 +338,10 @@ fn written(pricing: &Pricing<'_>, group: &BlockGroup, degrees: &Parallelism) -> 
         }
     };
     let (key, value) = card.head_dims();
-    let repeated = card.n_heads.saturating_sub(card.n_kv_heads) as f64 * (key + value) as f64;
+    let repeated = match pricing.stack.keeps.repeats_heads {
+        true => card.n_heads.saturating_sub(card.n_kv_heads) as f64 * (key + value) as f64,
+        false => 0.0,
+    };
     tokens * (norms + bytes * (inner + repeated) / tensor)
 }
 

@@ -137,8 +137,10 @@ fn model_facts(model: &ModelCard) -> ModelFacts {
 }
 
 /// What hosts keep, as in the plan where the settings leave it open.
-fn offload(settings: &LaunchSettings, planned: Offload) -> Offload {
+fn offload(settings: &LaunchSettings, planned: Offload, has_adapter: bool) -> Offload {
     match (settings.offloads_parameters, settings.offloads) {
+        // Frozen weights go to hosts with the states of adapters.
+        (true, _) if has_adapter => Offload::Optimizer,
         (true, _) => Offload::Parameters,
         (false, None) => planned,
         (false, Some(true)) => Offload::Optimizer,
@@ -165,15 +167,16 @@ fn runs_now(
     let beside = &of_plan.plan.parallelism;
     let all = on.setting.cluster.devices.len() as u64;
     let n_devices = on.setting.request.devices.map_or(all, |_| shape::n_devices(beside));
+    let adapter = settings.adapter.as_ref().map(Written::text);
     let requested = Asked {
         sequence_length: settings.sequence_length.unwrap_or(planned.sequence_length),
         global_batch: global_batch(settings, n_devices)?.unwrap_or(planned.global_batch),
         dtype: settings.dtype.or(planned.dtype),
         optimizer: settings.optimizer.unwrap_or(planned.optimizer),
         stack: planned.stack.clone(),
-        adapter: settings.adapter.as_ref().map(Written::text),
+        adapter: if settings.trains_elsewhere { planned.adapter.clone() } else { adapter },
     };
-    let offload = offload(settings, of_plan.offload);
+    let offload = offload(settings, of_plan.offload, requested.adapter.is_some());
     let is_same = requested == planned && offload == of_plan.offload;
     let of_requested = || setting(&on.document, model, &args.target, &requested);
     let changed = software::set((!is_same).then(of_requested).transpose()?, &on.setting, settings);

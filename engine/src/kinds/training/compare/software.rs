@@ -1,7 +1,7 @@
 //! What settings change in the software stack of a plan.
 
 use cost_model::kernels::precision::Gradients;
-use cost_model::kernels::stack::{megatron_core, torchtitan, torchtitan_eager};
+use cost_model::kernels::stack::{megatron_core, torchtitan, torchtitan_async, torchtitan_eager};
 use ir::card::SequenceParallel;
 use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
@@ -30,10 +30,17 @@ fn as_set(settings: &LaunchSettings, planned: &Stack) -> Stack {
     if settings.overlaps == Some(false) {
         stack.overlap_data = 0.0;
     }
-    // What the stack of the plan runs beside nothing is run as Megatron's usual one does.
+    // What the stack of the plan runs beside nothing is run as the usual one of its code does.
     stack.overlap_tensor = match stated.overlaps_tensor {
         Some(false) => 0.0,
-        Some(true) if planned.overlap_tensor == 0.0 => megatron_core().overlap_tensor,
+        Some(true) if planned.overlap_tensor == 0.0 => {
+            let usual = if stack.name.starts_with("torchtitan") {
+                torchtitan_async()
+            } else {
+                megatron_core()
+            };
+            usual.overlap_tensor
+        }
         _ => planned.overlap_tensor,
     };
     let is_compiled = stack.elementwise == Elementwise::Fused;
