@@ -38,6 +38,7 @@ pub fn torchtune() -> Stack {
             update: WIDE_MOMENTS,
             as_written: false,
             steps_in_backward: false,
+            placeholders: false,
         },
         source: "torchtune's recipes of November 2024; its memory is judged in tests/data/finetuning.csv; times as \
                  torchtitan's, nominal"

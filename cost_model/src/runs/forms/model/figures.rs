@@ -152,6 +152,7 @@ impl Priced<'_> {
         let backward = all.backward_s + head * 2.0 / 3.0;
         let [logits, kept_logits] =
             if place.last { [self.logit_bytes, self.kept_logits] } else { [0.0; 2] };
+        let placeholder = if place.last { self.head_placeholder } else { 0.0 };
         let in_flight = if all.held_experts > 0.0 { self.in_flight } else { 0.0 };
         // What is computed again keeps its inputs instead.
         let before = match recompute {
@@ -180,7 +181,7 @@ impl Priced<'_> {
             experts: all.experts,
             copies,
             states: device[0],
-            end_states: device[1] + self.posted(blocks, place) + late.max(0.0),
+            end_states: device[1] + self.posted(blocks, place) + late.max(0.0) + placeholder,
             on_host: host[0] + host[1],
             activation: extra.stash + before,
             split_bytes: split.bytes,
