@@ -26,7 +26,7 @@ use ir::tensor::DType;
 use ir::workload::Optimizer;
 use planner::training::schedule;
 
-use super::intervals::Residual;
+use super::intervals::{LONG, Residual};
 use super::published;
 use crate::line::{Bound, Goal, Line, Measure};
 use crate::readers::memory::{JudgedRank, MemoryMetric, MemoryRow};
@@ -302,6 +302,7 @@ fn residual(set: &str, names: (&str, Chip), (row, peak): (&MemoryRow, f64)) -> R
         set: set.to_owned(),
         model: row.group.clone(),
         like: Likeness::of(names, DType::Bf16, &row.parallelism, row.card.experts.is_some()),
+        is_long: row.card.sequence >= LONG,
         log: (row.value / peak).ln(),
     }
 }
