@@ -145,9 +145,8 @@ pub fn calibrate(measured: &[StepRow], context: &Context) -> Result<StepCalibrat
         .filter(|identified| matches!(identified, Identified::Fitted { .. }))
         .count();
     let table = Table::of(&samples, &context.stack, &constants, n_identified);
-    let none = Corrections::default();
     let before = judged(&set, &set.predict(&nominal, &corrections))?;
-    let predicted = set.predict(&constants, &none);
+    let predicted = set.predict(&constants, &Corrections::default());
     let after = judged(&set, &predicted)?;
     let with_table = match &table {
         Table::Kept(corrections) => Some(judged(&set, &set.predict(&constants, corrections))?),
