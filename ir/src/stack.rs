@@ -254,6 +254,9 @@ pub struct Keeps {
     /// Whether each weight is updated in the backward pass, as soon as its gradient is there, which needs one
     /// micro-batch.
     pub steps_in_backward: bool,
+    /// Whether each shape of a trained weight has a placeholder of a gradient for the whole run, because
+    /// products add gradients to those of the replicas.
+    pub placeholders: bool,
 }
 
 /// What a software stack does. All figures belong to the stack, not to a device.

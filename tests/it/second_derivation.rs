@@ -282,18 +282,22 @@ impl Derivation {
             let [dense, experts] = self.parameters(stage);
             let masks = if stage.is_first && shape.is_gpt2() { width } else { 0.0 };
             let each = if stage.recomputes { element * width } else { stash };
-            // Logits and their single-precision copy, input of the head and its gradient.
-            let logits = (4.0 + element) * split.tokens * shape.vocabulary / split.tensor;
+            // Logits and their single-precision copy, which Transformer Engine's loss does without, input of
+            // the head and its gradient.
+            let copy = if shape.experts.is_some() { 0.0 } else { 4.0 };
+            let logits = (copy + element) * split.tokens * shape.vocabulary / split.tensor;
             let logits = if stage.is_last { logits + 2.0 * element * width } else { 0.0 };
-            // The loss keeps a single-precision probability for each logit until it is gone back.
-            let loss = 4.0 * split.tokens * shape.vocabulary / split.tensor;
+            // The loss keeps a single-precision probability for each logit until it is gone back, or its gradient.
+            let kept = if shape.experts.is_some() { element } else { 4.0 };
+            let loss = kept * split.tokens * shape.vocabulary / split.tensor;
             let loss = if stage.is_last { loss } else { 0.0 };
             // One block at a time is computed again, from its input on, when the logits are gone.
             let again = if stage.recomputes { stash } else { 0.0 };
             // Two gradients of a micro-batch in single precision, on their way back to the experts.
             let tokens_back = shape.experts.map_or(0.0, |_| 8.0 * split.tokens * shape.hidden);
+            let placeholder = if stage.is_last { element * shape.words(split) } else { 0.0 };
             Bytes {
-                states: dense * states[0] + experts * states[1],
+                states: dense * states[0] + experts * states[1] + placeholder,
                 kept: stage.blocks * each + masks + loss,
                 scratch: [logits, logits.max(again)].map(|bytes| bytes - loss + tokens_back),
             }
@@ -312,7 +316,9 @@ impl Derivation {
         let other = if self.hiding > 0.0 { stash } else { 0.0 };
         let messages = other + if self.n_ranks > 1 { 2.0 * element * width } else { 0.0 };
         let rows = timeline::rows(schedule, self.n_ranks, n_chunks, n_micro_batches);
-        let peak = |row: &Vec<_>| timeline::peak(row, &stages, resident + gathered + messages);
+        let placeholders = element * shape.placeholders(split);
+        let beside = resident + gathered + messages + placeholders;
+        let peak = |row: &Vec<_>| timeline::peak(row, &stages, beside);
         rows.iter().map(peak).collect()
     }
 }

@@ -25,12 +25,14 @@ use crate::runs::forms::run::Gradients;
 use crate::runs::forms::system::System;
 
 pub mod identified;
+pub mod next;
 pub mod rows;
 pub mod set;
 mod strange;
 pub mod table;
 
 use identified::{BELIEVED_OF_FEW, Identified, identified};
+use next::{NextRun, next};
 use set::{GridOf, Set};
 use table::Table;
 
@@ -97,6 +99,8 @@ pub struct StepCalibration {
     pub with_table: Option<Score>,
     /// The table, or why there is none.
     pub table: Table,
+    /// Runs that would tell most of what these leave open.
+    pub next: Vec<NextRun>,
     /// What is worth knowing.
     pub warnings: Vec<Diagnostic>,
 }
@@ -141,9 +145,8 @@ pub fn calibrate(measured: &[StepRow], context: &Context) -> Result<StepCalibrat
         .filter(|identified| matches!(identified, Identified::Fitted { .. }))
         .count();
     let table = Table::of(&samples, &context.stack, &constants, n_identified);
-    let none = Corrections::default();
     let before = judged(&set, &set.predict(&nominal, &corrections))?;
-    let predicted = set.predict(&constants, &none);
+    let predicted = set.predict(&constants, &Corrections::default());
     let after = judged(&set, &predicted)?;
     let with_table = match &table {
         Table::Kept(corrections) => Some(judged(&set, &set.predict(&constants, corrections))?),
@@ -176,6 +179,7 @@ pub fn calibrate(measured: &[StepRow], context: &Context) -> Result<StepCalibrat
         after,
         with_table,
         table,
+        next: next(&set, context, &constants),
         warnings,
     })
 }

@@ -78,6 +78,25 @@ const SEPARATE_LOSS: f64 = 24.0;
 /// (4), the difference (8), its exponential (8), their sum (4), the share (8); backward the gradient
 /// (8) in 16 bits (4 read, 2 written); less 4 that are the logits and their gradient.
 const VOCABULARY_LOSS: f64 = 48.0;
+/// What Megatron-Core with Transformer Engine 2 keeps: placeholders of gradients (`get_dummy_wgrad`).
+const PLACEHOLDERS: Keeps = Keeps {
+    is_half: false,
+    as_written: false,
+    is_fused: false,
+    frees_gradients: false,
+    quantises_targets: false,
+    loss: None,
+    head_gradients: 0.0,
+    shards_ends: false,
+    update: 0.0,
+    steps_in_backward: false,
+    placeholders: true,
+};
+/// What Megatron-Core of 2025 keeps with `cross_entropy_fusion_impl=te`, as Megatron-Bridge's recipes state it:
+/// the loss overwrites the 16-bit logits with their gradient and keeps nothing else of them
+/// (`cross_entropy_forward` of Transformer Engine). That the rows of B200 ran it was chosen with their memory
+/// in sight: their names say no more than that the loss was fused.
+const FUSED_LOSS: Keeps = Keeps { loss: Some(2.0), placeholders: true, ..PLACEHOLDERS };
 /// Share of tensor-parallel collectives that Transformer Engine's user buffers run beside products:
 /// fitted on steps of Megatron-Core r0.8.0 and Megatron-Bridge on H100, B200 and GB200.
 const USER_BUFFERS: f64 = 0.65;
@@ -190,6 +209,7 @@ pub fn megatron_core() -> Stack {
         ring_cards: None,
         ring_exposed: 0.0,
         update: UpdateBuffers::default(),
+        keeps: PLACEHOLDERS,
         source: "Megatron-Core r0.8.0 and Megatron-Bridge steps; attention: arXiv:2407.08608"
             .to_owned(),
         ..megatron_deepspeed_2021()
@@ -218,6 +238,8 @@ pub fn megatron_core_2024() -> Stack {
         loss_bytes: VOCABULARY_LOSS,
         // r0.8.0 has no flag for it.
         experts: ExpertStack::default(),
+        // Transformer Engine 1 made a placeholder anew for each product.
+        keeps: Keeps::default(),
         ..megatron_core()
     }
 }
@@ -232,6 +254,7 @@ pub fn megatron_core_in_turn() -> Stack {
         overlap_data: 0.0,
         overlap_tensor: 0.0,
         experts: ExpertStack { may_overlap: true, ..ExpertStack::default() },
+        keeps: FUSED_LOSS,
         ..megatron_core()
     }
 }
@@ -244,6 +267,7 @@ pub fn megatron_bridge() -> Stack {
         name: "megatron-bridge".to_owned(),
         gradients: DType::Bf16,
         experts: ExpertStack { may_overlap: true, ..ExpertStack::default() },
+        keeps: FUSED_LOSS,
         source: "Megatron-Bridge@067f987d recipes and steps; attention: arXiv:2407.08608"
             .to_owned(),
         ..megatron_core()
@@ -279,6 +303,8 @@ pub fn megatron_lm_tests() -> Stack {
         overlap_tensor: 0.0,
         experts: ExpertStack { dispatcher: Dispatcher::AllGather, ..ExpertStack::default() },
         expert_costs: FIRST_EXPERTS,
+        // Most of these tests run with `--no-gradient-accumulation-fusion`.
+        keeps: Keeps::default(),
         source: "launch floor and shares: steps of Megatron-LM@d98e8a64's tests".to_owned(),
         ..megatron_core()
     }
@@ -302,6 +328,7 @@ pub fn torchtitan() -> Stack {
         keeps_shards: true,
         splits_by_graph: true,
         posts_receives: true,
+        keeps: Keeps::default(),
         source: "torchtitan's benchmarks of December 2024; attention: arXiv:2407.08608".to_owned(),
         experts: ExpertStack::default(),
         expert_costs: FIRST_EXPERTS,

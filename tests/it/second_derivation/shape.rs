@@ -113,6 +113,14 @@ impl Shape {
         [dense / split.tensor, experts / split.tensor / split.expert]
     }
 
+    /// Elements of the matrices of a block on one device, of one expert alone: Transformer Engine keeps a
+    /// gradient's placeholder for each shape.
+    pub(super) fn placeholders(&self, split: Split) -> f64 {
+        let (h, f) = (self.hidden, self.inner);
+        let feed_forward = if self.is_gpt2() { 2.0 } else { 3.0 };
+        h * (2.0 * h + 2.0 * self.key_value_width() + feed_forward * f) / split.tensor
+    }
+
     /// Parameters of the embedding, or of the head, on one device.
     pub(super) fn words(&self, split: Split) -> f64 {
         self.vocabulary * self.hidden / split.tensor

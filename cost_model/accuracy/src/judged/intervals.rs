@@ -8,6 +8,9 @@ use cost_model::runs::forms::interval::{Figure, Judged, Likeness, spread};
 
 use crate::line::{Bound, Goal, Line, Measure};
 
+/// Tokens from which a sample is long.
+pub const LONG: u64 = 16_384;
+
 /// How far one run was from what nominal constants predict of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Residual {
@@ -19,6 +22,8 @@ pub struct Residual {
     pub model: String,
     /// How it ran.
     pub like: Likeness,
+    /// Whether its samples are long ([`LONG`]).
+    pub is_long: bool,
     /// `ln(measured / predicted)`.
     pub log: f64,
 }
@@ -71,31 +76,35 @@ fn placed(residuals: &[Residual]) -> Vec<Placed<'_>> {
     placed
 }
 
-/// Lines of steps and of peaks, each of dense runs that share nothing out, and of the others.
+/// A kind of runs: its name, whether a run is of it, and what upper over lower bound may be at most, in percent.
+type Kind = (&'static str, fn(&Residual) -> bool, f64);
+
+/// Kinds of runs; those of long samples are of another one too.
+const KINDS: [Kind; 4] = [
+    ("dense runs", |run| !run.like.has_experts && !run.like.is_sharded, 150.0),
+    ("mixtures of experts", |run| run.like.has_experts, 200.0),
+    ("sharded parameters", |run| !run.like.has_experts && run.like.is_sharded, 200.0),
+    ("long samples", |run| run.is_long, 200.0),
+];
+
+/// Lines of steps and of peaks, each by kind of run.
 #[must_use]
 pub fn lines(residuals: &[Residual]) -> Vec<Line> {
     let placed = placed(residuals);
-    let parts = [
-        (
-            Figure::Calibrated,
-            [
-                "intervals after own steps, dense runs",
-                "intervals after own steps, experts and sharded parameters",
-            ],
-        ),
-        (Figure::Step, ["intervals of dense runs", "intervals of experts and sharded parameters"]),
-        (
-            Figure::Peak,
-            ["intervals of peak, dense runs", "intervals of peak, experts and sharded parameters"],
-        ),
+    let figures = [
+        (Figure::Calibrated, "intervals after own steps"),
+        (Figure::Step, "intervals of steps"),
+        (Figure::Peak, "intervals of peak"),
     ];
-    let is_plain = |run: &&Placed<'_>| !run.own.like.has_experts && !run.own.like.is_sharded;
-    let of = |(figure, [plain, other]): (Figure, [&str; 2])| {
-        let of_figure = placed.iter().filter(|run| run.own.figure == figure);
-        let (dense, others): (Vec<_>, Vec<_>) = of_figure.partition(is_plain);
-        [line(plain, (figure, &dense), 150.0), line(other, (figure, &others), 200.0)]
+    let of = |(figure, what): (Figure, &'static str)| {
+        let placed = &placed;
+        KINDS.into_iter().map(move |(kind, is_of, most)| {
+            let runs: Vec<&Placed<'_>> =
+                placed.iter().filter(|run| run.own.figure == figure && is_of(run.own)).collect();
+            line(&format!("{what}, {kind}"), (figure, &runs), most)
+        })
     };
-    parts.into_iter().flat_map(of).filter(|line| line.score.n > 0).collect()
+    figures.into_iter().flat_map(of).filter(|line| line.score.n > 0).collect()
 }
 
 fn line(part: &str, (figure, runs): (Figure, &[&Placed<'_>]), most: f64) -> Line {
@@ -144,7 +153,8 @@ mod tests {
         let names = ("megatron-core", Chip::H100);
         let like = Likeness::of(names, DType::Bf16, &Parallelism::default(), false);
         let figure = Figure::Step;
-        Residual { figure, set: set.to_owned(), model: model.to_owned(), like, log }
+        let (set, model) = (set.to_owned(), model.to_owned());
+        Residual { figure, set, model, like, is_long: false, log }
     }
 
     #[test]

@@ -21,12 +21,12 @@ use ir::chip::Chip;
 use ir::cluster::MARGIN;
 use ir::plan::{Parallelism, Plan};
 use ir::schedule::Schedule;
-use ir::stack::{AttentionKernel, Stack};
+use ir::stack::{AttentionKernel, Keeps, Stack};
 use ir::tensor::DType;
 use ir::workload::Optimizer;
 use planner::training::schedule;
 
-use super::intervals::Residual;
+use super::intervals::{LONG, Residual};
 use super::published;
 use crate::line::{Bound, Goal, Line, Measure};
 use crate::readers::memory::{JudgedRank, MemoryMetric, MemoryRow};
@@ -89,7 +89,8 @@ impl Replayer<'_> {
         let run = Run::equal(row.card.clone(), degrees.clone(), recompute);
         let schedule = Schedule { grid: Some(grid.ok()?), ..Schedule::default() };
         let plan = Plan { schedule, ..run.plan };
-        let stack = Stack { attention, ..megatron_core() };
+        // None of these tables' runs kept placeholders of gradients.
+        let stack = Stack { attention, keeps: Keeps::default(), ..megatron_core() };
         let constants = Constants::nominal(&stack);
         let mut system = self.system.clone();
         system.device.chip = row.chip;
@@ -301,6 +302,7 @@ fn residual(set: &str, names: (&str, Chip), (row, peak): (&MemoryRow, f64)) -> R
         set: set.to_owned(),
         model: row.group.clone(),
         like: Likeness::of(names, DType::Bf16, &row.parallelism, row.card.experts.is_some()),
+        is_long: row.card.sequence >= LONG,
         log: (row.value / peak).ln(),
     }
 }

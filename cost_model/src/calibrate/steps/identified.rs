@@ -95,7 +95,7 @@ fn set(identified: &mut [Identified], at: usize, value: Identified) {
 }
 
 /// Changes of the logarithms of steps (rows) per change of those of constants (columns).
-fn slopes(
+pub(super) fn slopes(
     samples: &[Sample<'_>],
     stack: &Stack,
     constants: &Constants,
@@ -123,19 +123,29 @@ fn errors(
     constants: &Constants,
     free: &[(usize, Constant)],
 ) -> Vec<f64> {
+    let chosen: Vec<Constant> = free.iter().map(|(_, constant)| *constant).collect();
+    let noise = noise(samples, stack, constants);
+    let information = information(&(slopes(samples, stack, constants, &chosen) / noise), &chosen);
+    let believed = || chosen.iter().map(|constant| constant.log_sd()).collect();
+    let Some(factors) = information.cholesky() else { return believed() };
+    factors.inverse().diagonal().iter().map(|variance| variance.max(0.0).sqrt()).collect()
+}
+
+/// Standard deviation of the logarithms of steps around what constants predict.
+pub(super) fn noise(samples: &[Sample<'_>], stack: &Stack, constants: &Constants) -> f64 {
     let predicted = closed_forms(samples, stack, constants, &Corrections::default());
     let off = |(sample, time): (&Sample<'_>, &f64)| (time / sample.time_s).ln().abs();
     let mut sizes: Vec<f64> = samples.iter().zip(&predicted).map(off).collect();
     sizes.sort_by(f64::total_cmp);
     // Fitted rows look better than they are, so the noise is no less than what a fit reckons with.
-    let noise = sizes.get(sizes.len() / 2).map_or(NOISE, |size| (size * NORMAL).max(NOISE));
-    let chosen: Vec<Constant> = free.iter().map(|(_, constant)| *constant).collect();
-    let slopes = slopes(samples, stack, constants, &chosen) / noise;
-    let mut information = slopes.transpose() * &slopes;
-    for (at, constant) in chosen.iter().enumerate() {
+    sizes.get(sizes.len() / 2).map_or(NOISE, |size| (size * NORMAL).max(NOISE))
+}
+
+/// What slopes over their noise say of constants, with what is believed of these.
+pub(super) fn information(slopes: &DMatrix<f64>, constants: &[Constant]) -> DMatrix<f64> {
+    let mut information = slopes.transpose() * slopes;
+    for (at, constant) in constants.iter().enumerate() {
         information[(at, at)] += constant.log_sd().powi(-2);
     }
-    let believed = || chosen.iter().map(|constant| constant.log_sd()).collect();
-    let Some(factors) = information.cholesky() else { return believed() };
-    factors.inverse().diagonal().iter().map(|variance| variance.max(0.0).sqrt()).collect()
+    information
 }

@@ -20,6 +20,7 @@ use crate::runs::forms::model::counts::model_flops;
 use crate::runs::forms::run::{Gradients, Run};
 use crate::runs::forms::step::Steps;
 use crate::runs::forms::system::System;
+use crate::runs::memory::Reserve;
 
 /// Makes the order of each rank: ranks, chunks of each, micro-batches.
 pub type GridOf = fn(u32, u32, u32) -> Result<Grid, Diagnostic>;
@@ -170,7 +171,21 @@ impl Set {
         rows.iter().map(|row| self.step(&steps, &row.run)).collect()
     }
 
+    /// Whether a device holds what a row takes, as far as its memory is stated.
+    pub(super) fn fits(&self, row: &Row, constants: &Constants) -> bool {
+        let none = Corrections::default();
+        let steps = Steps::new(&self.system, &self.stack, constants, &none);
+        let peak = self.judged(&steps, &row.run).map(|(_, bytes)| bytes as f64);
+        let all = |peak: f64| peak + Reserve::device().bytes(row.run.degrees(), peak);
+        let most = self.system.device.memory;
+        peak.is_some_and(|peak| most.is_none_or(|most| all(peak) <= most.0 as f64))
+    }
+
     fn step<'a>(&self, steps: &Steps<'a>, run: &'a Run) -> f64 {
+        self.judged(steps, run).map_or(f64::NAN, |(seconds, _)| seconds)
+    }
+
+    fn judged<'a>(&self, steps: &Steps<'a>, run: &'a Run) -> Option<(f64, u64)> {
         let degrees = run.degrees();
         let count = u32::try_from(degrees.n_micro_batches).unwrap_or(u32::MAX);
         let key = (degrees.pipeline, degrees.virtual_stages, count);
@@ -178,7 +193,7 @@ impl Set {
         let grid = grids
             .entry(key)
             .or_insert_with(|| (self.grid_of)(key.0, key.1, key.2).ok().map(Arc::new));
-        grid.as_ref().and_then(|grid| steps.judged_s(run, grid).ok()).unwrap_or(f64::NAN)
+        steps.judged(run, grid.as_ref()?).ok()
     }
 
     /// What a row is called in lines of the table.

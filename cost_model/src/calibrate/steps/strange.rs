@@ -63,9 +63,12 @@ pub(super) fn left_out(lines: &[u64]) -> Option<Diagnostic> {
 
 /// Configurations among rows: what is repeated tells no more constants than one row.
 pub(super) fn n_configurations<'r>(rows: impl Iterator<Item = &'r StepRow>) -> usize {
-    rows.map(|row| (kind(row), row.sequence, row.layers, row.gpus, row.global_batch))
-        .collect::<BTreeSet<_>>()
-        .len()
+    rows.map(configuration).collect::<BTreeSet<_>>().len()
+}
+
+/// What tells the configuration of a row.
+pub(super) fn configuration(row: &StepRow) -> impl Ord + use<> {
+    (kind(row), row.sequence, row.layers, row.gpus, row.global_batch)
 }
 
 type Kind = (u64, u32, u32, u64);

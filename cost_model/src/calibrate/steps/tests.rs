@@ -324,3 +324,25 @@ fn repeats_of_one_configuration_leave_constants_as_they_were() {
     let few = found.warnings.iter().find(|warning| warning.code == "few-steps").unwrap();
     assert!(few.message.starts_with("24 rows of 1 configurations are dangerously few"));
 }
+
+/// Each proposal tells more of a constant, and once it is measured others are proposed.
+#[test]
+fn runs_are_proposed_that_tell_most_of_what_is_left() {
+    let truth = nominal().with(Constant::LaunchFloor, 1.1e-3).with(Constant::Derating, 0.75);
+    let rows = measured(8, &truth, |_| 1.0);
+    let next = calibrate(&rows, &context()).unwrap().next;
+    assert!((1..=3).contains(&next.len()), "{next:?}");
+    for run in &next {
+        let [before, after] = run.log_errors;
+        assert!(after < 0.9 * before && before <= run.constant.log_sd() + 1e-9, "{run:?}");
+        assert!(rows.iter().any(|row| row.line == run.line), "{run:?}");
+    }
+    // One rank tells nothing of links: the first run is on several.
+    let alone: Vec<StepRow> = rows.iter().filter(|row| row.gpus == 1).cloned().collect();
+    let first = calibrate(&alone, &context()).unwrap().next.remove(0);
+    assert!(["tp", "pp", "gpus"].contains(&first.column), "{first:?}");
+    // Many rows of many kinds leave less to tell.
+    let many = calibrate(&measured(144, &truth, |_| 1.0), &context()).unwrap().next;
+    let told = |runs: &[NextRun]| runs.iter().map(|run| run.log_errors[1]).sum::<f64>();
+    assert!(many.len() < 3 || told(&many) <= told(&next), "{many:?} {next:?}");
+}

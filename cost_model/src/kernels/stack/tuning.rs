@@ -43,6 +43,7 @@ pub fn torchtune() -> Stack {
             as_written: false,
             repeats_heads: false,
             steps_in_backward: false,
+            placeholders: false,
         },
         source: "torchtune's recipes of November 2024; its memory is judged in tests/data/finetuning.csv; times as \
                  torchtitan's, nominal"

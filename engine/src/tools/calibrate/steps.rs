@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use cost_model::calibrate::steps::identified::Identified;
+use cost_model::calibrate::steps::next::NextRun;
 use cost_model::calibrate::steps::table::Table;
 use cost_model::calibrate::steps::{Context, Corrected, StepCalibration, calibrate};
 use cost_model::kernels::attention_kernel::on_chips;
@@ -206,6 +207,17 @@ pub(super) fn print(of: &OfSteps, page: &Page) {
         page.line("");
         page.line(&format!("no table of corrections: {why}"));
     }
+    if !found.next.is_empty() {
+        page.line("");
+        let columns = Column::row("runs worth measuring next | determine | #from | #to within");
+        page.table(&columns, found.next.iter().map(next_row).collect());
+    }
+}
+
+fn next_row(run: &NextRun) -> Vec<String> {
+    let within = run.log_errors.map(|error| format!("{:.0} %", 100.0 * error.exp_m1()));
+    let what = format!("row {} with {} = {}", run.line, run.column, run.value);
+    [vec![what, run.constant.name().to_owned()], within.to_vec()].concat()
 }
 
 fn constant_row(corrected: &Corrected) -> Vec<String> {
@@ -273,6 +285,16 @@ pub(super) fn document(of: &OfSteps) -> Value {
             "words": identified_words(one.identified),
         })
     };
+    let next = |run: &NextRun| {
+        json!({
+            "row": run.line,
+            "column": run.column,
+            "value": run.value,
+            "constant": run.constant.name(),
+            "relative_error": run.log_errors[1].exp_m1(),
+            "relative_error_before": run.log_errors[0].exp_m1(),
+        })
+    };
     let (cells, left) = match &found.table {
         Table::Kept(table) => (table.cells().count(), None),
         Table::Left(why) => (0, Some(why)),
@@ -289,5 +311,6 @@ pub(super) fn document(of: &OfSteps) -> Value {
         },
         "constants": found.constants.iter().map(constant).collect::<Vec<_>>(),
         "table": { "cells": cells, "left_out": left },
+        "next": found.next.iter().map(next).collect::<Vec<_>>(),
     })
 }

@@ -9,7 +9,8 @@ use cost_model::runs::forms::fit::Sample;
 use ir::profile::ModelKind;
 
 use super::set::{Row, Set};
-use super::{LONG, Protocol, sequence};
+use super::{Protocol, sequence};
+use crate::judged::intervals::LONG;
 use crate::judged::own_steps::OWN;
 use crate::judged::shuffled;
 use crate::line::{Bound, Goal, Line};

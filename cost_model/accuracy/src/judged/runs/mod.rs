@@ -11,7 +11,7 @@ use cost_model::runs::forms::constants::Constant;
 use cost_model::runs::forms::interval::{Figure, Likeness};
 use cost_model::runs::forms::model::shape::n_devices;
 
-use crate::judged::intervals::Residual;
+use crate::judged::intervals::{LONG, Residual};
 use crate::judged::own_steps::{self, Own};
 use crate::line::{Bound, Goal, Line, Scope};
 use crate::readers::run::{Hosts, RunRow};
@@ -70,9 +70,6 @@ const BRIDGE: &str = "megatron-bridge";
 
 /// What a run is priced as that names no stack.
 const UNNAMED: &str = "megatron-core";
-
-/// Tokens of a long sample.
-const LONG: u64 = 16_384;
 
 const fn mean(mean: f64) -> Wanted {
     Wanted { mean: Some(mean), ..NOTHING }
@@ -422,6 +419,7 @@ fn of_set(
             set: table_of(set.part).to_owned(),
             model: row.model.clone(),
             like: Likeness::of(names, row.dtype, entry.run.degrees(), row.card.has_experts()),
+            is_long: sequence(row) >= LONG,
             log: (row.time_s / time).ln(),
         }
     };

@@ -20,7 +20,7 @@ use cost_model::runs::forms::system::{Among, System};
 use ir::measured::{CollectiveOperation, CollectiveRow, GpuFacts, StepRow};
 use planner::training::schedule;
 
-use crate::judged::intervals::Residual;
+use crate::judged::intervals::{LONG, Residual};
 use crate::judged::own_steps;
 use crate::line::Line;
 
@@ -127,6 +127,7 @@ fn residual(set: &Set, figure: Figure, (row, time_s): (&Row, f64)) -> Residual {
         set: set.part.to_owned(),
         model: row.measured.model.clone(),
         like: Likeness::of(names, row.run.dtype, row.run.degrees(), false),
+        is_long: row.measured.sequence >= LONG,
         log: (row.measured.time_s / time_s).ln(),
     }
 }

@@ -14,6 +14,10 @@ use crate::readers::GIB;
 use crate::readers::Left;
 use crate::readers::run::RunRow;
 
+/// Heads of keys and values of these rows' Llama 3.1 405B, as the data's README states: its first release had
+/// 16, today's config has 8.
+const KEY_VALUE_HEADS: u64 = 16;
+
 /// Reads the columns `case`, `model`, `n_layers`, `tensor`, `pipeline`, `expert`, `context`,
 /// `sequence_length`, `micro_batches`, `data`, `step_ms`, `peak_allocated_gib`,
 /// `peak_reserved_gib` and `peer_step_ms`.
@@ -32,6 +36,9 @@ fn model(fields: &Fields, n_layers: u32, sequence: u64) -> Result<ModelCard, Dia
     let mut card = models::card(config, &name, sequence)?;
     let mut left = n_layers;
     for group in &mut card.groups {
+        if config == models::LLAMA_405B {
+            group.card.n_kv_heads = KEY_VALUE_HEADS;
+        }
         group.n_blocks = group.n_blocks.min(left);
         group.card.n_layers = group.n_blocks;
         left -= group.n_blocks;

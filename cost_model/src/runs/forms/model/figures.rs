@@ -120,6 +120,11 @@ impl Priced<'_> {
         (before + behind) / parts_of_sequence(&self.degrees)
     }
 
+    /// Bytes that a stage has from the start beside its states: posted buffers, the head's placeholder.
+    fn from_start(&self, blocks: &Range<u32>, place: Place) -> f64 {
+        self.posted(blocks, place) + if place.last { self.head_placeholder } else { 0.0 }
+    }
+
     /// Bytes of states of some blocks, and of the ends that a stage has.
     fn states(&self, bytes: &HeldBytes, (all, copies): (&Kind, f64), place: Place) -> [f64; 2] {
         let ends = [place.first, self.holds_head(place), place.last].into_iter().zip(bytes.ends);
@@ -180,7 +185,7 @@ impl Priced<'_> {
             experts: all.experts,
             copies,
             states: device[0],
-            end_states: device[1] + self.posted(blocks, place) + late.max(0.0),
+            end_states: device[1] + self.from_start(blocks, place) + late.max(0.0),
             on_host: host[0] + host[1],
             activation: extra.stash + before,
             split_bytes: split.bytes,

@@ -21,6 +21,16 @@ impl Pricing<'_> {
 }
 
 impl Pricing<'_> {
+    /// Whether each rank keeps all gradients of its stage until the last micro-batch, and all weights with them:
+    /// PyTorch's `PipelineStage` turns `fully_shard`'s scatters and its resharding after a backward pass off until
+    /// then (`backward_maybe_with_nosync`, 2.5 and later).
+    pub(super) fn accumulates_unsharded(&self, degrees: &Parallelism) -> bool {
+        self.stack.posts_receives
+            && degrees.pipeline > 1
+            && degrees.n_micro_batches > 1
+            && degrees.zero >= ir::card::ZeroStage::Gradients
+    }
+
     /// Whether hosts keep frozen weights and what is trained beside them, a piece of which comes to the devices
     /// before each pass (`fsdp_offload_params`): weights that are shared out.
     #[must_use]

@@ -26,6 +26,7 @@ mod host;
 pub mod kind;
 mod late;
 mod part;
+mod placeholders;
 pub mod priced;
 pub mod shape;
 mod states;

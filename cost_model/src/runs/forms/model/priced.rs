@@ -172,6 +172,8 @@ pub struct Priced<'a> {
     pub(super) end_gradients: f64,
     /// Bytes of each device beside its stages: messages, gathered parameters, allocator.
     pub rank_bytes: f64,
+    /// Bytes of the placeholder of the head's gradient.
+    pub head_placeholder: f64,
     /// Whether one rank holds both ends of the pipeline, as in schedules in the shape of a V.
     pub ends_meet: bool,
     /// How the ranks lie that hold the same weights, and those that hold the same experts.
@@ -278,6 +280,7 @@ impl<'a> Priced<'a> {
             messages: Vec::new(),
             end_gradients: 0.0,
             rank_bytes: pricing.resident + buckets,
+            head_placeholder: 0.0,
             ends_meet: false,
             replicas,
             slowed: (slowed + pricing.stack.ring_exposed).min(1.0),
@@ -299,6 +302,9 @@ impl<'a> Priced<'a> {
         priced.rank_bytes += priced.buffers(tokens * width)
             + priced.gathered_ends(card)
             + largest_widened(&pricing, &priced.degrees);
+        let [blocks, head] = pricing.placeholders(&priced.degrees);
+        priced.rank_bytes += blocks;
+        priced.head_placeholder = head;
         if pricing.model.has_experts() {
             priced.in_flight = IN_FLIGHT * tokens * card.hidden as f64;
             let is_grouped = !pricing.features.contains(&MemoryFeature::SeparateExperts);
@@ -312,7 +318,8 @@ impl<'a> Priced<'a> {
         let pricing = self.pricing;
         let (keeps, zero) = (pricing.stack.keeps, self.degrees.zero);
         let (element, tensor) = (element(pricing.dtype), f64::from(self.degrees.tensor.max(1)));
-        let each = keeps.loss.unwrap_or_else(|| WIDE_LOGIT + element + pricing.loss_bytes(tensor));
+        let usual = || WIDE_LOGIT + element + pricing.loss_bytes(tensor);
+        let each = keeps.loss.map_or_else(usual, |bytes| bytes.max(element));
         let gradients = match (ends_trained(pricing.model)[1], zero >= ZeroStage::Gradients) {
             (false, _) => 0.0,
             (true, true) => keeps.head_gradients.min(1.0),

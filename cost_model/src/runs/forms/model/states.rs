@@ -101,17 +101,27 @@ fn of_blocks(
     let is_single = pricing.format == StateFormat::Single;
     let keeps_shards =
         is_single && pricing.stack.keeps_shards && degrees.zero == ZeroStage::Gradients;
+    let is_unsharded = pricing.accumulates_unsharded(degrees);
+    let whole = state_bytes(pricing.format, pricing.optimizer, ZeroStage::None, 1.0);
+    let gathered = match is_unsharded && degrees.zero == ZeroStage::Parameters {
+        true => element(pricing.dtype),
+        false => 0.0,
+    };
     for (part, replicas) in replicas.into_iter().enumerate() {
         let states = state_bytes(pricing.format, pricing.optimizer, degrees.zero, replicas);
         let beside = if keeps_shards { states.parameters / replicas.max(1.0) } else { 0.0 };
-        let gradients = if pricing.is_late(degrees) { 0.0 } else { states.gradients };
+        let gradients = match (pricing.is_late(degrees), is_unsharded) {
+            (true, _) => 0.0,
+            (false, true) => whole.gradients,
+            (false, false) => states.gradients,
+        };
         let updating = match offload {
             Offload::Nothing if !is_single => {
                 update.per_parameter(degrees.zero > ZeroStage::None, replicas)
             }
             _ => 0.0,
         };
-        let shards = states.parameters + gradients + beside;
+        let shards = states.parameters + gradients + beside + gathered;
         device.parameter[part] = shards + updating;
         device.frozen[part] = 1.0 / sharers(ZeroStage::Parameters, replicas);
         let (keeper, bytes) = match offload {
