@@ -95,6 +95,10 @@ fn intern(
     Ok(position)
 }
 
+/// Devices up to which each is a place of its own: pairs of more take longer to look at than the
+/// rest of a cluster file takes to read.
+const MOST_ALONE: usize = 512;
+
 /// What ways are looked for between: devices, or places of devices that have the same ways.
 struct Units {
     of_device: Vec<usize>,
@@ -104,11 +108,11 @@ struct Units {
 }
 
 impl Units {
-    /// Each device, up to [`MAX_PLACES`]; above, devices of one host in the same domains that no
+    /// Each device, up to [`MOST_ALONE`]; above, devices of one host in the same domains that no
     /// link names.
     fn of(fabric: &Fabric, inventory: &Inventory) -> Result<Self, Diagnostic> {
         let n = inventory.devices.len();
-        if n <= MAX_PLACES {
+        if n <= MOST_ALONE {
             let all = || (0..n).collect();
             return Ok(Self { of_device: all(), first: all(), second: vec![None; n] });
         }
