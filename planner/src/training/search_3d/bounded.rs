@@ -1,11 +1,11 @@
 //! Shapes with their prices and bounds: first those that a team would try first.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cost_model::runs::forms::model::Pricing;
 use cost_model::runs::forms::model::priced::Passes;
 use ir::plan::Mesh;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::bound::{self, Totals};
 use super::found::Options;
@@ -31,28 +31,22 @@ pub fn bounded(pricing: &Pricing<'_>, space: &Space, options: &Options) -> Vec<B
     Prices::new(pricing).bounded(shapes(pricing, space), options).unwrap_or_default()
 }
 
-/// By increasing bound.
-pub(super) fn sorted(mut shapes: Vec<Bounded>) -> Vec<Bounded> {
-    shapes.sort_by(|a, b| a.bound_s.total_cmp(&b.bound_s));
-    shapes
-}
-
-/// The shapes to begin with, and the others; all where they are few. To begin with are all devices,
-/// tensor ranks inside a host, no context ranks (or as few as there must be), small micro-batches
-/// and the usual mesh: where published runs lie (Narayanan et al., SC 2021, section 5;
-/// `docs/published-runs.md`). What is pinned is as it is pinned.
-pub(super) fn parted(
-    all: Vec<Shape>,
+/// The shapes to begin with; none where all are few. They take all devices, tensor ranks inside a
+/// host, no context ranks (or as few as there must be), small micro-batches and the usual mesh: where
+/// published runs lie (Narayanan et al., SC 2021, section 5; `docs/published-runs.md`). What is pinned
+/// is as it is pinned.
+pub(super) fn tried_first(
+    all: &[Shape],
     (space, options): (&Space, &Options),
     per_host: u64,
-) -> (Vec<Shape>, Vec<Shape>) {
+) -> Vec<Shape> {
     if all.len() <= options.n_at_once {
-        return (all, Vec::new());
+        return Vec::new();
     }
     let pins = &space.pins;
     let n_devices = all.iter().map(|shape| shape.n_devices).max();
     let context = all.iter().map(|shape| shape.degrees.context).min();
-    let is_first = |shape: &Shape| {
+    let is_first = |shape: &&Shape| {
         let d = &shape.degrees;
         let is_small = d.micro_batch <= MOST_SAMPLES && d.micro_batch.is_power_of_two();
         Some(shape.n_devices) == n_devices
@@ -62,18 +56,18 @@ pub(super) fn parted(
             && (d.mesh == Mesh::TpCpDpPp || pins.mesh.is_some())
             && (!d.expert_overlap || pins.expert_overlap.is_some())
     };
-    all.into_iter().partition(is_first)
+    all.iter().filter(is_first).cloned().collect()
 }
 
 /// Prices of blocks, by what tells them apart.
 pub(super) struct Prices<'p, 'a> {
     pricing: &'p Pricing<'a>,
-    known: BTreeMap<[u64; 10], (Arc<Passes>, Totals)>,
+    known: FxHashMap<[u64; 10], (Arc<Passes>, Totals)>,
 }
 
 impl<'p, 'a> Prices<'p, 'a> {
     pub(super) fn new(pricing: &'p Pricing<'a>) -> Self {
-        Self { pricing, known: BTreeMap::new() }
+        Self { pricing, known: FxHashMap::default() }
     }
 
     /// Shapes by increasing bound; `None` if the search has to stop before all are bounded.
@@ -82,10 +76,13 @@ impl<'p, 'a> Prices<'p, 'a> {
         shapes: Vec<Shape>,
         options: &Options,
     ) -> Option<Vec<Bounded>> {
+        if options.stop().is_some() {
+            return None;
+        }
         let per_host = self.pricing.system.per_host;
         let keys: Vec<_> =
             shapes.iter().map(|shape| Passes::key(&shape.degrees, per_host)).collect();
-        let mut seen = BTreeSet::new();
+        let mut seen = FxHashSet::default();
         let is_new =
             |(_, key): &(&Shape, &[u64; 10])| !self.known.contains_key(*key) && seen.insert(**key);
         let new: Vec<(&Shape, &[u64; 10])> = shapes.iter().zip(&keys).filter(is_new).collect();
@@ -110,6 +107,8 @@ impl<'p, 'a> Prices<'p, 'a> {
             let bound_s = bound::of_shape(&shape.degrees, &totals);
             Some(Bounded { shape, passes, totals, bound_s })
         };
-        Some(sorted(shapes.into_iter().zip(&keys).filter_map(of).collect()))
+        let mut all: Vec<Bounded> = shapes.into_iter().zip(&keys).filter_map(of).collect();
+        all.sort_by(|a, b| a.bound_s.total_cmp(&b.bound_s));
+        Some(all)
     }
 }

@@ -63,7 +63,7 @@ use cost_model::runs::forms::model::Pricing;
 
 use crate::run::{Control, StopReason};
 pub use bounded::{Bounded, bounded};
-use bounded::{Prices, parted};
+use bounded::{Prices, tried_first};
 pub use found::{Counts, Cuts, Found, Options, Pruning};
 use judge::Judged;
 use space::{Shape, Space, Split, shapes};
@@ -74,7 +74,7 @@ use worker::{Expanded, KeptBy, Open, Worker};
 const FIRST_ROUNDS: [usize; 6] = [2, 2, 4, 4, 8, 8];
 /// And then.
 const ROUND: usize = 32;
-/// Of what time is left, what the shapes may take that teams try first.
+/// Of what is left of the limits, what the shapes may take that teams try first.
 const FIRST_SHARE: f64 = 0.3;
 
 /// Degrees that make two plans different ones.
@@ -105,23 +105,14 @@ pub fn solve_observed(
     options: &Options,
     observer: &mut Observer<'_>,
 ) -> Found {
-    let all = shapes(pricing, space);
+    let all = if options.stop().is_some() { Vec::new() } else { shapes(pricing, space) };
     let mut rounds = Rounds::new(options, all.len());
-    let (first, others) = parted(all, (space, options), pricing.system.per_host);
     let mut prices = Prices::new(pricing);
-    let mut shapes = prices.bounded(first, options).unwrap_or_default();
-    if !others.is_empty() {
-        // Nothing is known of the others yet.
-        rounds.others_s = 0.0;
-        let part = options.control.part(FIRST_SHARE);
-        rounds.run((pricing, space), (&shapes, options, &part), observer);
-        options.control.spend(rounds.counts.n_leaves);
-        if let Some(others) = prices.bounded(others, options) {
-            rounds.others_s = f64::INFINITY;
-            let left = shapes.split_off(rounds.next);
-            shapes.extend(bounded::sorted(left.into_iter().chain(others).collect()));
-        }
+    let first = tried_first(&all, (space, options), pricing.system.per_host);
+    if let Some(first) = prices.bounded(first, options).filter(|first| !first.is_empty()) {
+        rounds.scout((pricing, space), (&first, options), observer);
     }
+    let shapes = prices.bounded(all, options).unwrap_or_default();
     rounds.ended((pricing, space), (&shapes, options), observer)
 }
 
@@ -149,6 +140,8 @@ struct Rounds {
     /// The first shape that is not expanded.
     next: usize,
     n_rounds: usize,
+    /// Whether only plans are looked for, and nothing is proved of other cuts.
+    is_scout: bool,
     known: KeptBy,
 }
 
@@ -164,6 +157,7 @@ impl Rounds {
             open: Vec::new(),
             next: 0,
             n_rounds: 0,
+            is_scout: false,
             known: KeptBy::default(),
         }
     }
@@ -200,7 +194,8 @@ impl Rounds {
             self.n_rounds += 1;
             let end = (self.next + n).min(shapes.len());
             let (best, known) = (&self.best, &self.known);
-            let worker = Worker { pricing, space, options, cutoff, best, known };
+            let is_scout = self.is_scout;
+            let worker = Worker { pricing, space, options, cutoff, best, known, is_scout };
             let results = worker.round(self.next, &shapes[self.next..end]);
             let n_before = self.counts.n_leaves;
             self.take(results);
@@ -219,6 +214,22 @@ impl Rounds {
                 return StopReason::GapReached;
             }
         }
+    }
+
+    /// Finds plans to begin with among shapes that are expanded again later.
+    fn scout(
+        &mut self,
+        of: (&Pricing<'_>, &Space),
+        (shapes, options): (&[Bounded], &Options),
+        observer: &mut Observer<'_>,
+    ) {
+        let one = Options { n_plans: 1, ..options.clone() };
+        let mut scouts = Self { others_s: 0.0, is_scout: true, ..Self::new(&one, 0) };
+        let part = options.control.part(FIRST_SHARE);
+        scouts.run(of, (shapes, &one, &part), observer);
+        options.control.spend(scouts.counts.n_leaves);
+        self.counts.n_judged += scouts.counts.n_judged;
+        self.best = scouts.best;
     }
 
     /// Expands what is left, then improves cuts.
@@ -252,7 +263,8 @@ impl Rounds {
         if !is_enough && space.pins.split != Some(Split::Equal) {
             let none = BTreeMap::new();
             let cutoff = f64::INFINITY;
-            let worker = Worker { pricing, space, options, cutoff, best: &none, known: &known };
+            let (best, known, is_scout) = (&none, &known, false);
+            let worker = Worker { pricing, space, options, cutoff, best, known, is_scout };
             let mut observe = |plan: &Judged| observer(plan, bound_s.min(plan.step.seconds()));
             let refined =
                 refine::refined(&worker, shapes, (plans, open), (&mut counts, &mut observe));
