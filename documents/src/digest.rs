@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use ir::card::part::PartCard;
 use ir::card::{Attention, BlockGroup, ModelCard};
-use ir::cluster::{Check, Cluster, Device, DeviceKind, MAX_PLACES, NO_ROUTE, RouteKind, Running};
+use ir::cluster::{Check, Cluster, Device, DeviceKind, RouteKind, Running};
 use ir::graph::Graph;
 use ir::id::TensorId;
 use ir::op::{Op, Product, Work};
@@ -135,15 +135,9 @@ pub fn cluster(cluster: &Cluster) -> String {
     links.channels.iter().for_each(|channel| encoder.text(&channel.name));
     encoder.numbers(links.send.iter().map(|channel| u64::from(channel.0)));
     encoder.numbers(links.receive.iter().map(|channel| u64::from(channel.0)));
-    let n = cluster.n_devices();
-    if links.places.is_empty() || n > MAX_PLACES {
-        encoder.numbers(links.pairs.iter().map(|pair| u64::from(*pair)));
-        encoder.places(&links.places);
-    } else {
-        // Each pair, as where each device is a place of its own.
-        let position = |from, to| links.position(n, from, to).filter(|_| from != to);
-        let pair = |at| position(at / n, at % n).map_or(u64::from(NO_ROUTE), |kind| kind as u64);
-        encoder.numbers((0..n * n).map(pair));
+    encoder.numbers(links.pairs.iter().map(|pair| u64::from(*pair)));
+    if !links.places.is_empty() {
+        encoder.numbers(links.places.iter().map(|place| u64::from(*place)));
     }
     if !links.by_hosts.is_empty() {
         encoder.text("by_hosts");
@@ -198,12 +192,6 @@ impl Encoder {
     fn numbers(&mut self, numbers: impl ExactSizeIterator<Item = u64>) {
         self.count(numbers.len());
         numbers.for_each(|number| self.number(number));
-    }
-
-    fn places(&mut self, places: &[u32]) {
-        if !places.is_empty() {
-            self.numbers(places.iter().map(|place| u64::from(*place)));
-        }
     }
 
     fn optional(&mut self, number: Option<u64>) {

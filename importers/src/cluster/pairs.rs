@@ -95,8 +95,7 @@ fn intern(
     Ok(position)
 }
 
-/// Devices up to which each is a place of its own: pairs of more take longer to look at than the
-/// rest of a cluster file takes to read.
+/// Devices of which each pair is looked at: those of more take longer than the rest of a file.
 const MOST_ALONE: usize = 512;
 
 /// What ways are looked for between: devices, or places of devices that have the same ways.
@@ -152,6 +151,16 @@ impl Units {
         self.first.len()
     }
 
+    /// Kinds of all pairs of devices, from those of all pairs of units.
+    fn expanded(&self, of_units: &[u16]) -> Vec<u16> {
+        let (n_devices, n) = (self.of_device.len(), self.len());
+        let rows = self.of_device.iter().map(|from| &of_units[from * n..(from + 1) * n]);
+        let mut pairs: Vec<u16> =
+            rows.flat_map(|row| self.of_device.iter().map(|to| row[*to])).collect();
+        pairs.iter_mut().step_by(n_devices + 1).for_each(|same| *same = NO_ROUTE);
+        pairs
+    }
+
     /// Two devices of different units, or of one.
     fn pair(&self, from: usize, to: usize) -> Option<(usize, usize)> {
         let other = if from == to { self.second[to] } else { Some(self.first[to]) };
@@ -195,7 +204,9 @@ pub(super) fn pairs(
         }
     }
     add_paths(links, fabric, &units, &mut known)?;
-    if n < n_devices {
+    if n < n_devices && n_devices <= MAX_PLACES {
+        links.pairs = units.expanded(&links.pairs);
+    } else if n < n_devices {
         links.places = units.of_device.iter().map(|unit| *unit as u32).collect();
     }
     Ok(())
