@@ -95,6 +95,9 @@ fn intern(
     Ok(position)
 }
 
+/// Devices of which each pair is looked at: those of more take longer than the rest of a file.
+const MOST_ALONE: usize = 512;
+
 /// What ways are looked for between: devices, or places of devices that have the same ways.
 struct Units {
     of_device: Vec<usize>,
@@ -104,11 +107,11 @@ struct Units {
 }
 
 impl Units {
-    /// Each device, up to [`MAX_PLACES`]; above, devices of one host in the same domains that no
+    /// Each device, up to [`MOST_ALONE`]; above, devices of one host in the same domains that no
     /// link names.
     fn of(fabric: &Fabric, inventory: &Inventory) -> Result<Self, Diagnostic> {
         let n = inventory.devices.len();
-        if n <= MAX_PLACES {
+        if n <= MOST_ALONE {
             let all = || (0..n).collect();
             return Ok(Self { of_device: all(), first: all(), second: vec![None; n] });
         }
@@ -146,6 +149,16 @@ impl Units {
 
     fn len(&self) -> usize {
         self.first.len()
+    }
+
+    /// Kinds of all pairs of devices, from those of all pairs of units.
+    fn expanded(&self, of_units: &[u16]) -> Vec<u16> {
+        let (n_devices, n) = (self.of_device.len(), self.len());
+        let rows = self.of_device.iter().map(|from| &of_units[from * n..(from + 1) * n]);
+        let mut pairs: Vec<u16> =
+            rows.flat_map(|row| self.of_device.iter().map(|to| row[*to])).collect();
+        pairs.iter_mut().step_by(n_devices + 1).for_each(|same| *same = NO_ROUTE);
+        pairs
     }
 
     /// Two devices of different units, or of one.
@@ -191,7 +204,9 @@ pub(super) fn pairs(
         }
     }
     add_paths(links, fabric, &units, &mut known)?;
-    if n < n_devices {
+    if n < n_devices && n_devices <= MAX_PLACES {
+        links.pairs = units.expanded(&links.pairs);
+    } else if n < n_devices {
         links.places = units.of_device.iter().map(|unit| *unit as u32).collect();
     }
     Ok(())

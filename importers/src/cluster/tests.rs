@@ -329,6 +329,10 @@ network: {link: ib_ndr_400}
     let cluster = cluster(text);
     assert_eq!((cluster.n_devices(), cluster.classes.len()), (4_096, 512));
     assert_eq!(cluster.links.kinds.len(), 2);
+    // Each pair is there, whatever was looked at.
+    let pair = |from: usize, to: usize| cluster.links.pairs[from * 4_096 + to];
+    let pairs = [pair(0, 0), pair(0, 7), pair(0, 8), pair(4_095, 4_088), pair(4_095, 0)];
+    assert_eq!(pairs, [ir::cluster::NO_ROUTE, 0, 1, 0, 1]);
 }
 
 #[test]

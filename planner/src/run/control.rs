@@ -48,6 +48,17 @@ impl Control {
         }
     }
 
+    /// Limits of what comes first: a share of the time and of the nodes that are left.
+    #[must_use]
+    pub fn part(&self, share: f64) -> Self {
+        // Where the clock decides nothing, it only cuts off.
+        let time_share = if self.limits.deterministic { 1.0 } else { share };
+        let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
+        let time = self.deadline.map(|deadline| left(deadline).mul_f64(time_share));
+        let nodes = self.nodes_left().map(|nodes| (nodes as f64 * share) as u64);
+        Self::new(&Limits { time, nodes, ..self.limits.clone() })
+    }
+
     /// What was asked for.
     #[must_use]
     pub fn limits(&self) -> &Limits {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod averaging;
+mod chains;
 mod gradients;
 mod ideals;
 mod methods;

@@ -1,7 +1,7 @@
 //! Whether the bound of a solution holds: derived again, from its certificate or by a new search.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use cost_model::given::Goal;
@@ -13,7 +13,7 @@ use planner::given::max_load::check::{Flaw, check_until};
 use planner::given::runner::{Request, method, simple_bound, solve_observed};
 use planner::registry::entries;
 use planner::run::watch::Watch;
-use planner::run::{Limits, Standing};
+use planner::run::{Event, Limits, Standing};
 
 use crate::answer::differences::difference;
 use crate::answer::violations::unchecked;
@@ -111,7 +111,7 @@ fn certified(
         return Some(Verdict::Wrong(vec![of_ns("bound_ns", Nanos(document.bound_ns), derived)]));
     }
     let end = Instant::now() + LONGEST;
-    let stop = || Instant::now() >= end || cancel.load(std::sync::atomic::Ordering::Relaxed);
+    let stop = || Instant::now() >= end || cancel.load(Ordering::Relaxed);
     let standing = document.bound_standing.as_deref().unwrap_or(Standing::Checked.name());
     match check_until(instance, &certificate::certificate(given), &stop) {
         // One that there was no time for may be checked now.
@@ -130,13 +130,20 @@ fn searched(
     document: &SolutionDocument,
     (longest, cancel): (Duration, &Arc<AtomicBool>),
 ) -> Result<Verdict, Diagnostic> {
-    let watch = Watch::new(Instant::now(), Some(longest), Arc::clone(cancel));
+    let stated = Nanos(document.bound_ns);
+    // What proves as much as is stated is enough.
+    let is_enough = Arc::new(AtomicBool::new(false));
+    let watch = Watch::new(Instant::now(), Some(longest), Arc::clone(&is_enough));
     let (time, cancel) = (Some(longest), Arc::clone(cancel));
     let limits = Limits { time, cancel, ..Limits::default() };
     let request = Request { rows: entries(), limits, n_devices };
     let question = (Arc::new(instance.clone()), goal);
-    let answer = solve_observed(question, "auto", (&request, &watch), &mut |_| {})?;
-    let stated = Nanos(document.bound_ns);
+    let mut observe = |event: &Event<Instance>| {
+        if matches!(event, Event::Bound { bound, .. } if bound.value >= stated) {
+            is_enough.store(true, Ordering::SeqCst);
+        }
+    };
+    let answer = solve_observed(question, "auto", (&request, &watch), &mut observe)?;
     let best = answer.best.as_ref().map(|(value, _)| *value);
     if let Some(best) = best.filter(|best| stated > *best) {
         return Ok(Verdict::Wrong(vec![of_ns("bound_ns", stated, best)]));

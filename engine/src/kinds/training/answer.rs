@@ -431,6 +431,9 @@ impl<'a> Answer<'a> {
                 "no configuration of {space} is faster with the layer splits of the search \
                  (single-layer moves that save up to 8 % included); for any layer split, {within}{counts}"
             ),
+            stop if self.bound == Nanos::ZERO => {
+                format!("stopped early ({}): no bound{counts}", stop.words())
+            }
             stop => {
                 format!("stopped early ({}): bound {}, {within}{counts}", stop.words(), self.bound)
             }

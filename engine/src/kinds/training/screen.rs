@@ -194,6 +194,11 @@ impl Answer<'_> {
             stop if stop.is_complete() => format!(
                 "{found}within {percent} of the fastest of {space}, for any layer split{counts}"
             ),
+            stop if self.bound == Nanos::ZERO => format!(
+                "not finished ({}): the first settings of {space} were searched; how much faster \
+                 others are is not known",
+                stop.words()
+            ),
             stop => format!(
                 "not finished ({}): at most {percent} slower than the fastest of {space}; no plan takes \
                  less than {}, this one {}",

@@ -17,7 +17,7 @@ use search::{Answer, Search};
 pub struct Limits {
     /// Bytes of the list of ideals.
     pub memory_bytes: usize,
-    /// Branches of one knapsack.
+    /// Branches of one knapsack at first.
     pub n_branches: u32,
 }
 
@@ -86,7 +86,9 @@ pub fn solve(instance: &StageInstance, limits: &Limits, stop: &dyn Fn() -> bool)
                 match (&found.pipeline, exact) {
                     (None, exact) if target.is_infinite() => {
                         found.is_proved = exact;
-                        return found;
+                        if exact || !search.tries_harder() {
+                            return found;
+                        }
                     }
                     (None, _) => {}
                     // Every value above the target is at least the next nanosecond.
@@ -104,8 +106,15 @@ pub fn solve(instance: &StageInstance, limits: &Limits, stop: &dyn Fn() -> bool)
         found.bound = found.bound.min(*value);
         found.is_proved = value.get() - found.bound.get() <= 1;
         let below = value.seconds() - (NEARLY_ONE + f64::from(n_same)) * NANOSECOND;
-        if found.is_proved || low >= below * (1.0 - 1e-12) {
+        if found.is_proved {
             return found;
+        }
+        if low >= below * (1.0 - 1e-12) {
+            if !search.tries_harder() {
+                return found;
+            }
+            // What was given up without a proof is asked again.
+            (low, n_same) = (found.bound.seconds().max(NANOSECOND), 0);
         }
         let is_near =
             n_same > 0 || value.seconds() < low * (1.0 + NEAR) && target < value.seconds();

@@ -41,6 +41,11 @@ const MOST_KEPT: usize = 1 << 21;
 /// Pairs of ideals between two looks at the clock.
 pub(crate) const PAIRS_PER_LOOK: u64 = 1 << 12;
 
+/// Branches of a knapsack that are not made more.
+const MOST_BRANCHES: u32 = 1 << 21;
+/// So many times the branches are tried next.
+const HARDER: u32 = 8;
+
 /// Slack for sums of seconds taken in another order.
 const SLACK: f64 = 1.0 + 1e-12;
 
@@ -66,6 +71,8 @@ pub(super) struct Search<'a> {
     /// Layers of each kind in the piece at hand.
     inside: Vec<u32>,
     is_exact: bool,
+    /// Whether a knapsack was left open for want of branches.
+    is_short: bool,
 }
 
 /// What lies between two ideals.
@@ -101,6 +108,7 @@ impl<'a> Search<'a> {
             tables: FxHashMap::default(),
             inside: Vec::new(),
             is_exact: model.is_exact,
+            is_short: false,
             model,
         };
         for ideal in 0..lattice.n_ideals() {
@@ -145,6 +153,16 @@ impl<'a> Search<'a> {
         self.least.push(least);
         self.work.push(work);
         self.incoming.push(incoming);
+    }
+
+    /// More branches for each knapsack; `false` where they would prove nothing more, or are too many.
+    pub(super) fn tries_harder(&mut self) -> bool {
+        let may = self.is_short && self.model.is_exact && self.n_branches < MOST_BRANCHES;
+        if may {
+            self.n_branches = self.n_branches.saturating_mul(HARDER);
+            self.is_short = false;
+        }
+        may
     }
 
     /// A pipeline whose stages all take at most `target` seconds.
@@ -301,7 +319,8 @@ impl<'a> Search<'a> {
             match knapsack.within(budget, self.n_branches) {
                 Some(Some(seconds)) => bounds.high = seconds,
                 Some(None) if steps.is_exact => bounds.low = budget * (1.0 + 1e-15),
-                Some(None) | None => self.is_exact = false,
+                Some(None) => self.is_exact = false,
+                None => (self.is_exact, self.is_short) = (false, true),
             }
         }
         if self.kept.len() >= MOST_KEPT {

@@ -18,7 +18,13 @@ pub struct Options {
     pub cuts: Cuts,
     /// A plan of the space that is known: only what is better is looked for.
     pub known: Option<Box<Judged>>,
+    /// Shapes that are bounded before the search begins; of more, first plans are looked for among those
+    /// that teams try first.
+    pub n_at_once: usize,
 }
+
+/// Shapes that are bounded in about three tenths of a second.
+const N_AT_ONCE: usize = 20_000;
 
 /// What becomes of the cuts of the plans that were found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,6 +77,7 @@ impl Default for Options {
             pruning: Pruning::On,
             cuts: Cuts::Polished,
             known: None,
+            n_at_once: N_AT_ONCE,
         }
     }
 }

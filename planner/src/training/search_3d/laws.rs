@@ -1,6 +1,7 @@
 //! The pruned search finds what judging everything finds, and its bounds hold.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use cost_model::kernels::stack::{
     compiled, megatron_bridge, megatron_core, megatron_deepspeed_2021, megatron_lm_tests,
@@ -170,7 +171,12 @@ pub(super) fn stacks() -> [Stack; 7] {
 }
 
 pub(super) fn on_threads(threads: usize) -> Options {
-    Options::within(&Limits { threads, ..Limits::default() })
+    in_two(&Limits { threads, ..Limits::default() })
+}
+
+/// With what teams try first before the others, already where shapes are few.
+fn in_two(limits: &Limits) -> Options {
+    Options { n_at_once: 6, ..Options::within(limits) }
 }
 
 #[test]
@@ -474,7 +480,7 @@ fn a_stopped_search_repeats_and_its_bound_holds() {
         for (nodes, gap) in [(Some(40), 0.0), (None, 0.5)] {
             let with = |threads| {
                 let limits = Limits { nodes, gap, threads, ..Limits::default() };
-                let found = solve(&pricing, &space, &Options::within(&limits));
+                let found = solve(&pricing, &space, &in_two(&limits));
                 (found.plans, found.bound_s, found.stop, found.counts)
             };
             let (plans, bound_s, stop, counts) = with(1);

@@ -37,6 +37,7 @@
 //! `meshwright train config.json --cluster pod.yaml --global-batch 1024 --sequence-length 4096`.
 
 pub mod bound;
+mod bounded;
 mod claims;
 pub mod fit;
 mod found;
@@ -57,13 +58,12 @@ mod laws;
 pub(super) mod part_laws;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use cost_model::runs::forms::model::Pricing;
-use cost_model::runs::forms::model::priced::Passes;
 
-use crate::run::StopReason;
-use bound::Totals;
+use crate::run::{Control, StopReason};
+pub use bounded::{Bounded, bounded};
+use bounded::{Prices, tried_first};
 pub use found::{Counts, Cuts, Found, Options, Pruning};
 use judge::Judged;
 use space::{Shape, Space, Split, shapes};
@@ -74,6 +74,8 @@ use worker::{Expanded, KeptBy, Open, Worker};
 const FIRST_ROUNDS: [usize; 6] = [2, 2, 4, 4, 8, 8];
 /// And then.
 const ROUND: usize = 32;
+/// Of what is left of the limits, what the shapes may take that teams try first.
+const FIRST_SHARE: f64 = 0.3;
 
 /// Degrees that make two plans different ones.
 pub(crate) type Family = [u32; 5];
@@ -81,46 +83,6 @@ pub(crate) type Family = [u32; 5];
 fn family(shape: &Shape) -> Family {
     let d = &shape.degrees;
     [d.data, d.tensor, d.pipeline, d.context, d.expert]
-}
-
-/// A choice of degrees and micro-batch with its prices and bound.
-pub struct Bounded {
-    pub(crate) shape: Shape,
-    pub(crate) passes: Arc<Passes>,
-    pub(crate) totals: Totals,
-    pub(crate) bound_s: f64,
-}
-
-/// All choices of degrees and micro-batch of a space, by increasing bound; none if the search has to
-/// stop before all are bounded. They don't depend on limits, so that several searches of one space
-/// may share them.
-#[must_use]
-pub fn bounded(pricing: &Pricing<'_>, space: &Space, options: &Options) -> Vec<Bounded> {
-    let n_blocks: Vec<u32> = pricing.model.groups.iter().map(|group| group.n_blocks).collect();
-    let mut known: BTreeMap<_, (Arc<Passes>, Totals)> = BTreeMap::new();
-    let all: Option<Vec<Bounded>> = shapes(pricing, space)
-        .into_iter()
-        .map(|shape| {
-            if options.stop().is_some() {
-                return None;
-            }
-            let d = &shape.degrees;
-            let key = Passes::key(d, pricing.system.per_host);
-            let (passes, totals) = known
-                .entry(key)
-                .or_insert_with(|| {
-                    let passes = Passes::of(pricing, d);
-                    let totals = Totals::of(&passes, &n_blocks);
-                    (Arc::new(passes), totals)
-                })
-                .clone();
-            let bound_s = bound::of_shape(d, &totals);
-            Some(Bounded { shape, passes, totals, bound_s })
-        })
-        .collect();
-    let mut all = all.unwrap_or_default();
-    all.sort_by(|a, b| a.bound_s.total_cmp(&b.bound_s));
-    all
 }
 
 /// Searches a space.
@@ -143,7 +105,15 @@ pub fn solve_observed(
     options: &Options,
     observer: &mut Observer<'_>,
 ) -> Found {
-    among(pricing, space, (&bounded(pricing, space, options), options), observer)
+    let all = if options.stop().is_some() { Vec::new() } else { shapes(pricing, space) };
+    let mut rounds = Rounds::new(options, all.len());
+    let mut prices = Prices::new(pricing);
+    let first = tried_first(&all, (space, options), pricing.system.per_host);
+    if let Some(first) = prices.bounded(first, options).filter(|first| !first.is_empty()) {
+        rounds.scout((pricing, space), (&first, options), observer);
+    }
+    let shapes = prices.bounded(all, options).unwrap_or_default();
+    rounds.ended((pricing, space), (&shapes, options), observer)
 }
 
 /// Searches a space of which [`bounded`] was called before, for the same prices but for limits.
@@ -154,7 +124,8 @@ pub fn solve_among(
     shapes: &[Bounded],
     options: &Options,
 ) -> Found {
-    among(pricing, space, (shapes, options), &mut |_, _| {})
+    let rounds = Rounds::new(options, shapes.len());
+    rounds.ended((pricing, space), (shapes, options), &mut |_, _| {})
 }
 
 /// What the rounds of a search have given so far.
@@ -163,12 +134,34 @@ struct Rounds {
     counts: Counts,
     /// Seconds that no plan of the expanded shapes falls below that could be the best.
     bound_s: f64,
+    /// The same of shapes that are in no list yet.
+    others_s: f64,
     open: Vec<Open>,
     /// The first shape that is not expanded.
     next: usize,
+    n_rounds: usize,
+    /// Whether only plans are looked for, and nothing is proved of other cuts.
+    is_scout: bool,
+    known: KeptBy,
 }
 
 impl Rounds {
+    fn new(options: &Options, n_shapes: usize) -> Self {
+        let mut best = BTreeMap::new();
+        options.known.iter().for_each(|known| keep(&mut best, (**known).clone()));
+        Self {
+            best,
+            counts: Counts { n_shapes: n_shapes as u64, ..Counts::default() },
+            bound_s: f64::INFINITY,
+            others_s: f64::INFINITY,
+            open: Vec::new(),
+            next: 0,
+            n_rounds: 0,
+            is_scout: false,
+            known: KeptBy::default(),
+        }
+    }
+
     fn take(&mut self, results: Vec<Expanded>) {
         for expanded in results {
             self.counts.add(&expanded.counts);
@@ -183,34 +176,38 @@ impl Rounds {
         }
     }
 
-    /// Expands shapes until nothing that is left is wanted, or it has to stop.
+    /// Expands shapes until nothing that is left is wanted, or it has to stop; between rounds a
+    /// part of the limits may end it too.
     fn run(
         &mut self,
-        (pricing, space, known): (&Pricing<'_>, &Space, &KeptBy),
-        (shapes, options): (&[Bounded], &Options),
+        (pricing, space): (&Pricing<'_>, &Space),
+        (shapes, options, part): (&[Bounded], &Options, &Control),
         observer: &mut Observer<'_>,
     ) -> StopReason {
-        let mut rounds = FIRST_ROUNDS.into_iter().chain(std::iter::repeat(ROUND));
         loop {
             let known_s = fastest_s(&self.best);
             let cutoff = cutoff(&self.best, options);
             if shapes.get(self.next).is_none_or(|shape| shape.bound_s > cutoff) {
                 return StopReason::Finished;
             }
-            let end = (self.next + rounds.next().unwrap_or(ROUND)).min(shapes.len());
-            let worker = Worker { pricing, space, options, cutoff, best: &self.best, known };
+            let n = FIRST_ROUNDS.get(self.n_rounds).copied().unwrap_or(ROUND);
+            self.n_rounds += 1;
+            let end = (self.next + n).min(shapes.len());
+            let (best, known) = (&self.best, &self.known);
+            let is_scout = self.is_scout;
+            let worker = Worker { pricing, space, options, cutoff, best, known, is_scout };
             let results = worker.round(self.next, &shapes[self.next..end]);
             let n_before = self.counts.n_leaves;
             self.take(results);
             self.next = end;
             let left_s = shapes.get(end).map_or(f64::INFINITY, |shape| shape.bound_s);
-            let least_s = left_s.min(self.bound_s);
+            let least_s = left_s.min(self.bound_s).min(self.others_s);
             let best = fastest(&self.best);
             if let Some(plan) = best.filter(|plan| known_s != Some(plan.step.seconds())) {
                 observer(plan, least_s.min(plan.step.seconds()));
             }
-            options.control.spend(self.counts.n_leaves - n_before);
-            if let Some(stop) = options.stop() {
+            part.spend(self.counts.n_leaves - n_before);
+            if let Some(stop) = options.stop().or_else(|| part.stop()) {
                 return stop;
             }
             if options.is_near(fastest_s(&self.best), least_s) {
@@ -218,48 +215,65 @@ impl Rounds {
             }
         }
     }
-}
 
-fn among(
-    pricing: &Pricing<'_>,
-    space: &Space,
-    (shapes, options): (&[Bounded], &Options),
-    observer: &mut Observer<'_>,
-) -> Found {
-    let counts = Counts { n_shapes: shapes.len() as u64, ..Counts::default() };
-    if let Some(stop) = options.stop() {
+    /// Finds plans to begin with among shapes that are expanded again later.
+    fn scout(
+        &mut self,
+        of: (&Pricing<'_>, &Space),
+        (shapes, options): (&[Bounded], &Options),
+        observer: &mut Observer<'_>,
+    ) {
+        let one = Options { n_plans: 1, ..options.clone() };
+        let mut scouts = Self { others_s: 0.0, is_scout: true, ..Self::new(&one, 0) };
+        let part = options.control.part(FIRST_SHARE);
+        scouts.run(of, (shapes, &one, &part), observer);
+        options.control.spend(scouts.counts.n_leaves);
+        self.counts.n_judged += scouts.counts.n_judged;
+        self.best = scouts.best;
+    }
+
+    /// Expands what is left, then improves cuts.
+    fn ended(
+        mut self,
+        (pricing, space): (&Pricing<'_>, &Space),
+        (shapes, options): (&[Bounded], &Options),
+        observer: &mut Observer<'_>,
+    ) -> Found {
         // Nothing is known of what was not bounded.
-        return Found { plans: Vec::new(), bound_s: 0.0, stop, counts };
+        let mut stop = options.stop().inspect(|_| self.others_s = 0.0);
+        if stop.is_none() {
+            let all = (shapes, options, options.control.as_ref());
+            stop = Some(self.run((pricing, space), all, observer));
+        }
+        let mut stop = stop.unwrap_or(StopReason::Finished);
+        let Self { best, mut counts, bound_s, others_s, mut open, next, known, .. } = self;
+        let mut bound_s = bound_s.min(others_s);
+        if let (Some(left), true) = (shapes.get(next), stop != StopReason::Finished) {
+            bound_s = bound_s.min(left.bound_s);
+        }
+        let mut plans: Vec<Judged> = best.into_values().collect();
+        plans.sort_by_key(|plan| (plan.step, plan.configuration.key()));
+        plans.truncate(options.n_plans);
+        if options.cuts == Cuts::OfPlans {
+            open.retain(|candidate| {
+                plans.iter().any(|plan| plan.configuration == candidate.configuration)
+            });
+        }
+        let is_enough = stop == StopReason::GapReached || options.cuts == Cuts::Ruled;
+        if !is_enough && space.pins.split != Some(Split::Equal) {
+            let none = BTreeMap::new();
+            let cutoff = f64::INFINITY;
+            let (best, known, is_scout) = (&none, &known, false);
+            let worker = Worker { pricing, space, options, cutoff, best, known, is_scout };
+            let mut observe = |plan: &Judged| observer(plan, bound_s.min(plan.step.seconds()));
+            let refined =
+                refine::refined(&worker, shapes, (plans, open), (&mut counts, &mut observe));
+            plans = refined.0;
+            stop = if stop == StopReason::Finished { refined.1 } else { stop };
+        }
+        let best_s = plans.first().map_or(f64::INFINITY, |plan| plan.step.seconds());
+        Found { plans, bound_s: best_s.min(bound_s), stop, counts }
     }
-    let known = KeptBy::default();
-    let (mut best, open) = (BTreeMap::new(), Vec::new());
-    options.known.iter().for_each(|known| keep(&mut best, (**known).clone()));
-    let mut rounds = Rounds { best, counts, bound_s: f64::INFINITY, open, next: 0 };
-    let mut stop = rounds.run((pricing, space, &known), (shapes, options), observer);
-    let Rounds { best, mut counts, mut bound_s, mut open, next } = rounds;
-    if let (Some(left), true) = (shapes.get(next), stop != StopReason::Finished) {
-        bound_s = bound_s.min(left.bound_s);
-    }
-    let mut plans: Vec<Judged> = best.into_values().collect();
-    plans.sort_by_key(|plan| (plan.step, plan.configuration.key()));
-    plans.truncate(options.n_plans);
-    if options.cuts == Cuts::OfPlans {
-        open.retain(|candidate| {
-            plans.iter().any(|plan| plan.configuration == candidate.configuration)
-        });
-    }
-    let is_enough = stop == StopReason::GapReached || options.cuts == Cuts::Ruled;
-    if !is_enough && space.pins.split != Some(Split::Equal) {
-        let none = BTreeMap::new();
-        let cutoff = f64::INFINITY;
-        let worker = Worker { pricing, space, options, cutoff, best: &none, known: &known };
-        let mut observe = |plan: &Judged| observer(plan, bound_s.min(plan.step.seconds()));
-        let refined = refine::refined(&worker, shapes, (plans, open), (&mut counts, &mut observe));
-        plans = refined.0;
-        stop = if stop == StopReason::Finished { refined.1 } else { stop };
-    }
-    let best_s = plans.first().map_or(f64::INFINITY, |plan| plan.step.seconds());
-    Found { plans, bound_s: best_s.min(bound_s), stop, counts }
 }
 
 /// Seconds of the fastest plan.

@@ -1,5 +1,7 @@
 //! The laws of the search on models that are chains of parts.
 
+use std::sync::Arc;
+
 use cost_model::kernels::stack::{compiled, megatron_core};
 use cost_model::runs::forms::constants::Constants;
 use cost_model::runs::forms::model::counts::n_parameters;

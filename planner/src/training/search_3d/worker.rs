@@ -95,6 +95,8 @@ pub(super) struct Worker<'w, 'a> {
     pub(super) cutoff: f64,
     pub(super) best: &'w BTreeMap<Family, Judged>,
     pub(super) known: &'w KeptBy,
+    /// Whether only plans are looked for, and nothing is proved of other cuts.
+    pub(super) is_scout: bool,
 }
 
 impl Worker<'_, '_> {
@@ -239,7 +241,10 @@ impl Worker<'_, '_> {
             return Outcome::NoneByRule(own_s);
         }
         let fitter = Fitter::new(priced, configuration, &in_flight, limit);
-        let least_s = |most_s: f64| fitter.least_s(most_s * ABOVE).unwrap_or(0.0);
+        let least_s = |most_s: f64| match self.is_scout {
+            true => 0.0,
+            false => fitter.least_s(most_s * ABOVE).unwrap_or(0.0),
+        };
         // Without a plan yet: whether anything is below twice what is known.
         let without = || if cutoff.is_finite() { 0.0 } else { least_s(2.0 * own_s) };
         let own_s = least_s(cutoff).max(without()).max(own_s);

@@ -70,6 +70,7 @@ impl Equals<'_> {
             cutoff: slowest.seconds(),
             best: &none,
             known: &known_by,
+            is_scout: false,
         });
         let known = self.known.iter().filter(|plan| by.takes(plan));
         let mut best = known.min_by_key(|plan| by.order(plan)).cloned();
