@@ -23,7 +23,7 @@ mod towers;
 use ir::diagnostic::Diagnostic;
 
 use crate::config::fields::Fields;
-use crate::config::request::{MAX_BYTES, Reader, Request, held_dtype, quantized};
+use crate::config::request::{MAX_BYTES, Reader, Request, held_dtype, quantized, with_modelopt};
 use crate::gguf;
 use crate::import::{Import, ImportOptions, Summary};
 use crate::source::{self, Source};
@@ -115,7 +115,8 @@ pub(crate) fn read(
     name: &str,
     options: &ImportOptions,
 ) -> Result<Import, Diagnostic> {
-    let (object, other_type) = model_type::fields(source::read_all(source, MAX_BYTES)?)?;
+    let text = with_modelopt(source::read_all(source, MAX_BYTES)?, source.path())?;
+    let (object, other_type) = model_type::fields(text)?;
     let (dtype, untold) = held_dtype(Fields(&object), options.dtype)?;
     let fields = Fields(&object);
     let model_type = fields.text("model_type")?.unwrap_or_default();

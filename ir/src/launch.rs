@@ -130,6 +130,8 @@ pub struct ServerStart {
     pub max_num_batched_tokens: Option<u64>,
     /// Its role; `None` = whole requests.
     pub role: Option<ServerRole>,
+    /// Hosts of it; `None` = as many as it takes.
+    pub n_hosts: Option<u32>,
     /// Settings that change what it does and that no price counts.
     pub unpriced: Vec<String>,
 }

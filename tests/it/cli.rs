@@ -63,6 +63,7 @@ mod scaled;
 mod screens;
 mod search_ends;
 mod serving;
+mod serving_recipes;
 mod shared_database;
 mod shown;
 mod simplest;
@@ -80,6 +81,7 @@ mod unlike_space;
 mod verbs;
 mod why_not;
 mod within;
+mod worker_sets;
 
 use std::fs;
 use std::path::Path;

@@ -26,12 +26,13 @@ pub const LONGEST_FILE: u64 = 1 << 30;
 pub(crate) const SOLUTION: &[u8] = b"\"meshwright.solution/";
 
 /// Marks of exported files that are not read back, with the program that each is for.
-pub(crate) const UNREAD: [(&[u8], &str); 5] = [
+pub(crate) const UNREAD: [(&[u8], &str); 6] = [
     (b"fsdp_config:", ACCELERATE),
     (b"distributed_type:", ACCELERATE),
     (b"model.tensor_model_parallel_size=", "overrides of Megatron Bridge"),
     (b"\"training_arguments\"", "files of Hugging Face's Trainer"),
     (b"\"meshwright.jax/", "files for JAX"),
+    (b"trtllm-serve", "scripts of TensorRT-LLM"),
 ];
 
 const ACCELERATE: &str = "configs of Hugging Face Accelerate";
@@ -74,6 +75,7 @@ pub(crate) fn read(path: &Path) -> Result<PlanDocument, Diagnostic> {
             return error.hint("this is a solution of an instance: add --model INSTANCE");
         }
         match UNREAD.iter().find(|(mark, _)| holds(mark)) {
+            None if text.trim_ascii_start().first() != Some(&b'{') => no_settings(&file, &text),
             None => error,
             Some((_, settings)) => {
                 let message = format!("`{file}` is no plan: {settings} are not read back");
@@ -90,6 +92,16 @@ pub(crate) fn read(path: &Path) -> Result<PlanDocument, Diagnostic> {
             }
         }
     })
+}
+
+/// Refuses a file that is neither a plan nor settings that are read.
+fn no_settings(file: &str, text: &[u8]) -> Diagnostic {
+    let message = match text.trim_ascii().is_empty() {
+        true => format!("`{file}` is empty"),
+        false => format!("`{file}` is neither a plan nor settings of a launcher"),
+    };
+    Diagnostic::input("bad-plan", message)
+        .hint("give a plan that `-o plan.json` wrote, or to `compare` a script that starts vLLM or SGLang")
 }
 
 /// The text of a file that holds a launcher's settings and no plan; whatever can't be read is left

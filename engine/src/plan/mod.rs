@@ -16,6 +16,7 @@ use planner::run::watch::Tell;
 
 use crate::answer::exit::{CommandResult, Exit};
 use crate::inputs::assumed;
+use crate::kinds::fleet::worker_set;
 use crate::kinds::given::with_accelerators;
 use crate::kinds::kind::Kind;
 use crate::kinds::placement::Placement;
@@ -64,6 +65,12 @@ pub(crate) use with_kind;
 /// Those of reading and planning: flags that mean nothing there are refused by name, and where there
 /// is no plan, why.
 pub fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
+    if let Some(text) = worker_set::text(&request.model) {
+        task::check_instance(request)?;
+        let exit = worker_set::plan(request, &text, run)?;
+        task::note(request, Task::Solve, run.page);
+        return Ok(exit);
+    }
     let path = request.model.clone();
     let read = move |_: Tell<()>| importers::instance(&path);
     match run.watch.run(read, &mut |()| {}).done().transpose()? {

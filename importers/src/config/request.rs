@@ -1,23 +1,27 @@
 //! What readers of configs are asked, and what they answer.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 use ir::tensor::{DType, Role};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::builder::Builder;
 use super::fields::{Fields, invalid};
 use super::parts;
 use super::quantization::Quantization;
 use crate::import::ImportOptions;
-use crate::{gguf, located, source};
+use crate::source::Source;
+use crate::{gguf, json, located, source};
 
 /// The code of the warning that a type of weights was assumed.
 pub(super) const ASSUMED: &str = "assumed-dtype";
 /// The code of the warning that a part of a model states a type of its own.
 pub(super) const OF_PART: &str = "part-dtype";
+/// The file beside a config that states how ModelOpt quantised it.
+const MODELOPT: &str = "hf_quant_config.json";
 /// Largest file, in bytes.
 pub(super) const MAX_BYTES: u64 = 16 << 20;
 
@@ -29,9 +33,35 @@ pub(super) fn text(path: &Path) -> Result<(Vec<u8>, String), Diagnostic> {
     let (source, name) = located::open(path)?;
     let bytes = match gguf::as_config(&source)? {
         Some(bytes) => bytes,
-        None => source::read_all(&source, MAX_BYTES)?,
+        None => with_modelopt(source::read_all(&source, MAX_BYTES)?, source.path())?,
     };
     Ok((bytes, name))
+}
+
+/// A config with the quantisation that ModelOpt before 0.31 writes into a file beside it, as engines read both
+/// (vLLM `get_config`).
+///
+/// # Errors
+/// `unreadable-file` and those of the JSON reader, of the file beside it.
+pub(super) fn with_modelopt(config: Vec<u8>, path: Option<&Path>) -> Result<Vec<u8>, Diagnostic> {
+    let holds = |mark: &str| config.windows(mark.len()).any(|window| window == mark.as_bytes());
+    let name = path.and_then(Path::file_name).and_then(OsStr::to_str);
+    let beside = path.zip(name.and_then(|name| name.strip_suffix("config.json")));
+    let beside = beside.map(|(path, name)| path.with_file_name(format!("{name}{MODELOPT}")));
+    let is_stated = holds("\"quantization_config\"") || holds("\"compression_config\"");
+    let Some(beside) = beside.filter(|beside| !is_stated && beside.is_file()) else {
+        return Ok(config);
+    };
+    let named = |error: Diagnostic| error.fact("file", beside.display().to_string());
+    let (source, _) = located::open(&beside)?;
+    let text = source::read_all(&source, MAX_BYTES).map_err(named)?;
+    let mut members: Map<String, Value> = json::parse(&text).map_err(named)?;
+    members.entry("quant_method").or_insert_with(|| "modelopt".into());
+    let Some(end) = config.iter().rposition(|byte| *byte == b'}') else { return Ok(config) };
+    let members = Value::Object(members).to_string();
+    let mut all = config[..end].to_vec();
+    all.extend_from_slice(format!(",\"quantization_config\":{members}}}").as_bytes());
+    Ok(all)
 }
 
 /// A config that is to be written out as a graph.

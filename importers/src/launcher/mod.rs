@@ -132,7 +132,9 @@ impl Launcher {
             ("[training]", Self::Torchtitan),
             ("vllm serve", Self::Vllm),
             ("vllm.entrypoints", Self::Vllm),
+            ("vllm/vllm-openai", Self::Vllm),
             ("sglang.launch_server", Self::Sglang),
+            ("sglang serve", Self::Sglang),
             ("--tensor-parallel-size", Self::Vllm),
             ("--tp-size", Self::Sglang),
             ("\"tp_sizes_enc\"", Self::Galvatron),
@@ -200,7 +202,7 @@ pub fn read_for(
 ) -> Result<LaunchSettings, Diagnostic> {
     check_length(text)?;
     let of_flags = |read: &dyn Fn(&str) -> Result<LaunchSettings, Diagnostic>| {
-        let shell::Expanded { text, unset } = shell::expanded(text)?;
+        let shell::Expanded { text, unset } = shell::expanded(text, &[])?;
         let mut settings = read(&text)?;
         if !unset.is_empty() {
             settings.not_judged.insert("the file does not state what they hold", unset);

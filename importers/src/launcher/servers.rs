@@ -9,6 +9,10 @@ use super::flags::{Flags, quoted};
 use super::limits::bad;
 use super::{serving, shell};
 
+/// Variables that are read.
+const VARIABLES: [&str; 3] =
+    ["CUDA_VISIBLE_DEVICES", "VLLM_PP_LAYER_PARTITION", "SGLANG_PP_LAYER_PARTITION"];
+
 /// Starts of a script at most.
 const MOST_STARTS: usize = 4_096;
 
@@ -38,22 +42,43 @@ const UNPRICED: [&str; 15] = [
 /// `bad-settings`, `unknown-flag`, `file-too-large`.
 pub(super) fn starts(is_vllm: bool, text: &str) -> Result<Vec<ServerStart>, Diagnostic> {
     check_loops(is_vllm, &quoted(text))?;
-    let shell::Expanded { text, mut unset } = shell::expanded(text)?;
-    let words = quoted(&text);
-    let starts: Vec<usize> = (0..words.len()).filter(|at| begins(is_vllm, &words, *at)).collect();
-    if starts.len() > MOST_STARTS {
-        let message = format!("a script of {} starts, more than {MOST_STARTS}", starts.len());
+    // A script that its arguments choose a start of, as exported ones are: each choice is one.
+    let chosen = shell::choices(text);
+    if chosen.is_empty() {
+        return of_script(is_vllm, text, &[]);
+    }
+    let mut found = Vec::new();
+    for arguments in &chosen {
+        found.extend(of_script(is_vllm, text, arguments)?);
+        check_number(found.len())?;
+    }
+    Ok(found)
+}
+
+fn check_number(n: usize) -> Result<(), Diagnostic> {
+    if n > MOST_STARTS {
+        let message = format!("a script of {n} starts, more than {MOST_STARTS}");
         return Err(Diagnostic::input("file-too-large", message).hint("give fewer"));
     }
+    Ok(())
+}
+
+/// Starts of a script that is called with arguments, by their names.
+fn of_script(
+    is_vllm: bool,
+    text: &str,
+    arguments: &[(String, String)],
+) -> Result<Vec<ServerStart>, Diagnostic> {
+    let shell::Expanded { text, mut unset } = shell::expanded(text, arguments)?;
+    let words = quoted(&text);
+    let starts: Vec<usize> = (0..words.len()).filter(|at| begins(is_vllm, &words, *at)).collect();
+    check_number(starts.len())?;
     let mut ends: Vec<usize> = starts.iter().skip(1).map(|at| first(&words, *at)).collect();
     ends.push(words.len());
     let segments: Vec<String> = match starts.is_empty() {
-        true => vec![text.clone()],
-        false => starts
-            .iter()
-            .zip(ends)
-            .map(|(at, end)| words[first(&words, *at)..end].join("\n"))
-            .collect(),
+        true if arguments.is_empty() => vec![text.clone()],
+        true => Vec::new(),
+        false => starts.iter().zip(ends).map(|(at, end)| command(&words, *at, end)).collect(),
     };
     let mut found = Vec::new();
     for segment in &segments {
@@ -62,6 +87,37 @@ pub(super) fn starts(is_vllm: bool, text: &str) -> Result<Vec<ServerStart>, Diag
         found.push(start);
     }
     Ok(found)
+}
+
+/// The words of a start up to the end of its command, behind the variables that the script exports before it or
+/// gives to its container.
+fn command(words: &[&str], at: usize, end: usize) -> String {
+    let from = first(words, at);
+    let runs = |word: &&str| ["docker", "podman", "nerdctl"].contains(word);
+    let container = words[..from].iter().rposition(runs).unwrap_or(from);
+    let is_set = |at: &usize| {
+        let mut before = words[..*at].iter().rev().skip_while(|word| word.contains('='));
+        match before.next() {
+            Some(&"export") => true,
+            Some(&"-e" | &"--env") => *at > container,
+            _ => false,
+        }
+    };
+    let is_read = |word: &str| {
+        VARIABLES
+            .iter()
+            .any(|name| word.strip_prefix(name).is_some_and(|rest| rest.starts_with('=')))
+    };
+    let set = (0..from).filter(|at| is_read(words[*at]) && is_set(at));
+    let mut all: Vec<&str> = set.map(|at| words[at].trim_end_matches(';')).collect();
+    for word in &words[from..end] {
+        let plain = word.trim_end_matches([';', '&', '|']);
+        all.extend((!plain.is_empty()).then_some(plain));
+        if plain != *word {
+            break;
+        }
+    }
+    all.join("\n")
 }
 
 /// Refuses starts in loops, which are of a number that the script does not write down.
@@ -87,13 +143,20 @@ fn begins(is_vllm: bool, words: &[&str], at: usize) -> bool {
     let word = words[at];
     let is_after = |program: &str| at > 0 && words[at - 1].rsplit('/').next() == Some(program);
     match is_vllm {
-        true => word.starts_with("vllm.entrypoints") || word == "serve" && is_after("vllm"),
+        true => {
+            word.starts_with("vllm.entrypoints")
+                || word.starts_with("vllm/vllm-openai")
+                || word == "serve" && is_after("vllm")
+        }
         false => word == "sglang.launch_server" || word == "serve" && is_after("sglang"),
     }
 }
 
 /// The first word of a start: variables that are set before it, then its program.
 fn first(words: &[&str], at: usize) -> usize {
+    if words[at].starts_with("vllm/vllm-openai") {
+        return at;
+    }
     let is_before = |word: &&&str| {
         let name = word.rsplit('/').next().unwrap_or(word);
         let is_program = ["exec", "nohup", "env", "-m", "vllm", "sglang"].contains(&name);
@@ -133,6 +196,7 @@ fn one(is_vllm: bool, text: &str) -> Result<ServerStart, Diagnostic> {
                 .contains(&flag.as_str())
     };
     Ok(ServerStart {
+        n_hosts: hosts(is_vllm, &flags, &settings)?,
         max_num_seqs: flags.count(names[0])?,
         max_num_batched_tokens: flags.tokens(names[1])?,
         shares_attention: flags.has("--enable-dp-attention"),
@@ -140,6 +204,24 @@ fn one(is_vllm: bool, text: &str) -> Result<ServerStart, Diagnostic> {
         role,
         settings,
     })
+}
+
+/// Hosts of a start; `None` = as many as it takes, which Ray finds.
+fn hosts(
+    is_vllm: bool,
+    flags: &Flags<'_>,
+    settings: &LaunchSettings,
+) -> Result<Option<u32>, Diagnostic> {
+    let [executor, local] = ["--distributed-executor-backend", "--data-parallel-size-local"];
+    if is_vllm && flags.text(executor)?.or(flags.text("--data-parallel-backend")?) == Some("ray") {
+        return Ok(None);
+    }
+    let of_ranks = match is_vllm {
+        true => flags.degree(&[local, "-dpl"])?.zip(settings.data),
+        false => None,
+    };
+    let of_ranks = of_ranks.map(|(local, all)| all.div_ceil(local));
+    Ok(Some(flags.degree(&["--nnodes", "-n"])?.unwrap_or(1).max(of_ranks.unwrap_or(1))))
 }
 
 #[cfg(test)]
@@ -169,5 +251,39 @@ mod tests {
         assert_eq!(starts(false, split).unwrap()[0].role, Some(ServerRole::Decode));
         let config = r#"vllm serve m --kv-transfer-config '{"kv_role":"kv_producer"}'"#;
         assert_eq!(starts(true, config).unwrap()[0].role, Some(ServerRole::Prefill));
+    }
+
+    #[test]
+    fn a_start_ends_with_its_command_and_takes_what_is_exported() {
+        let script = "export CUDA_VISIBLE_DEVICES=4,5\necho up\nif true; then vllm serve m -tp 2; fi\n\
+            docker run -e CUDA_VISIBLE_DEVICES=0 --gpus all vllm/vllm-openai:latest --model m &\n\
+            docker run --gpus all vllm/vllm-openai:latest --model m -tp 4 --nnodes 2 | tee log";
+        let found = starts(true, script).unwrap();
+        let of = |start: &ServerStart| {
+            (start.settings.tensor, start.settings.devices.clone(), start.n_hosts)
+        };
+        assert_eq!(of(&found[0]), (Some(2), Some(vec![4, 5]), Some(1)));
+        assert_eq!(of(&found[1]), (None, Some(vec![0]), Some(1)));
+        assert_eq!(of(&found[2]), (Some(4), Some(vec![4, 5]), Some(2)));
+        assert_eq!(found.len(), 3);
+    }
+
+    #[test]
+    fn a_script_that_its_arguments_choose_from_starts_all_choices() {
+        let script = "case \"$1/$2/${NODE_RANK-}\" in\na/0/*) devices=0,1 ;;\na/1/*) devices=2,3 ;;\n\
+            b/0/0) devices=4,5 hosts=(--nnodes 2) ;;\nb/0/1) devices=4,5 hosts=(--nnodes 2) ;;\n\
+            *) exit 1 ;;\nesac\ncase \"$1\" in\na) flags=(-tp 2) ;;\nb) flags=(-tp 4) ;;\nesac\n\
+            export CUDA_VISIBLE_DEVICES=$devices\nexec vllm serve \"$3\" \"${flags[@]}\" \"${hosts[@]}\" \"${@:4}\"";
+        let found = starts(true, script).unwrap();
+        let of = |start: &ServerStart| {
+            (start.settings.tensor, start.settings.devices.clone().unwrap(), start.n_hosts)
+        };
+        let all: Vec<_> = found.iter().map(of).collect();
+        let two = |devices: [u32; 2]| (Some(2), devices.to_vec(), Some(1));
+        assert_eq!(all[..2], [two([0, 1]), two([2, 3])]);
+        assert_eq!(all[2], (Some(4), vec![4, 5], Some(2)));
+        assert_eq!(all.len(), 3);
+        let control = "case $1 in start) vllm serve m -tp 8 ;; stop) kill 1 ;; esac";
+        assert_eq!(starts(true, control).unwrap().len(), 1);
     }
 }

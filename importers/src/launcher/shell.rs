@@ -17,6 +17,9 @@ use super::limits::MAX_BYTES;
 /// Deepest nesting of defaults.
 const MAX_DEPTH: u32 = 16;
 
+/// Choices of a script at most that are looked at.
+const MOST_CHOICES: usize = 4_096;
+
 /// Words behind which a command may not run.
 const MAYBE: [&str; 2] = ["&&", "||"];
 const DECLARES: [&str; 4] = ["export", "local", "declare", "readonly"];
@@ -29,12 +32,13 @@ pub(super) struct Expanded {
     pub(super) unset: Vec<String>,
 }
 
-/// Puts values in place of variables.
+/// Puts values in place of variables, of which `arguments` are given by their names.
 ///
 /// # Errors
 /// `file-too-large` where the values are longer than a file of settings may be.
-pub(super) fn expanded(text: &str) -> Result<Expanded, Diagnostic> {
-    let mut shell = Shell::default();
+pub(super) fn expanded(text: &str, arguments: &[(String, String)]) -> Result<Expanded, Diagnostic> {
+    let given = arguments.iter().map(|(name, value)| (name.clone(), Some(value.clone())));
+    let mut shell = Shell { values: given.collect() };
     let mut expanded = Expanded { text: String::new(), unset: Vec::new() };
     if !text.contains('$') {
         expanded.text.push_str(text);
@@ -77,7 +81,7 @@ pub(super) fn expanded(text: &str) -> Result<Expanded, Diagnostic> {
         };
         let is_unset = written.trim_matches(QUOTES).starts_with('$') && is_command;
         let name = written.trim_matches(QUOTES);
-        if is_unset && !last.starts_with("--") && !["$@", "$*"].contains(&name) {
+        if is_unset && !last.starts_with("--") && !is_rest(name) {
             expanded.unset.push(name.to_owned());
         }
         is_command |= written.ends_with(".py") || written.starts_with("--");
@@ -93,9 +97,55 @@ pub(super) fn expanded(text: &str) -> Result<Expanded, Diagnostic> {
     Ok(expanded)
 }
 
+/// Arguments by which a script chooses what it starts: a list of names and values for each pattern of its first
+/// `case` of `$1`, but those that differ in other variables alone, which are hosts of one start.
+pub(super) fn choices(text: &str) -> Vec<Vec<(String, String)>> {
+    let words = quoted(text);
+    let begins = |at: &usize| {
+        let subject = words.get(at + 1).map_or("", |word| word.trim_matches(QUOTES));
+        let is_argument = subject.starts_with("$1") || subject.starts_with("${1");
+        words[*at] == "case" && is_argument && words.get(at + 2) == Some(&"in")
+    };
+    let Some(at) = (0..words.len()).find(begins) else { return Vec::new() };
+    let subject: Vec<&str> = words[at + 1].trim_matches(QUOTES).split('/').collect();
+    let name = |part: &str| part.trim_matches(['$', '{', '}', '-', ':']).to_owned();
+    let mut found: Vec<Vec<(String, String)>> = Vec::new();
+    let mut is_due = true;
+    for word in words[at + 3..].iter().take_while(|word| **word != "esac") {
+        if word.ends_with(";;") {
+            is_due = true;
+        } else if let Some(pattern) = word.strip_suffix(')').filter(|_| is_due) {
+            is_due = false;
+            for one in pattern.trim_start_matches('(').split('|') {
+                let parts: Vec<&str> = one.trim_matches(QUOTES).split('/').collect();
+                let values = subject.iter().zip(&parts).filter(|(_, part)| **part != "*");
+                let values: Vec<(String, String)> =
+                    values.map(|(of, part)| (name(of), (*part).to_owned())).collect();
+                let is_same = |other: &Vec<(String, String)>| {
+                    let numbered = |(name, _): &&(String, String)| name.parse::<u32>().is_ok();
+                    values.iter().filter(numbered).eq(other.iter().filter(numbered))
+                };
+                if parts.len() == subject.len() && !values.is_empty() && !found.iter().any(is_same)
+                {
+                    found.push(values);
+                }
+            }
+        }
+        if found.len() > MOST_CHOICES {
+            break;
+        }
+    }
+    found
+}
+
 fn too_long() -> Diagnostic {
     let message = format!("settings whose variables hold more than {MAX_BYTES} bytes");
     Diagnostic::input("file-too-large", message).hint("give the flags alone")
+}
+
+/// Whether a word stands for all arguments, or for those from one on.
+fn is_rest(word: &str) -> bool {
+    ["$@", "$*"].contains(&word) || word.starts_with("${@")
 }
 
 /// `NAME=value`.
@@ -121,7 +171,6 @@ fn requoted(value: &str) -> String {
     if value.contains(char::is_whitespace) { format!("\"{value}\"") } else { value.to_owned() }
 }
 
-#[derive(Default)]
 struct Shell {
     /// Values by name; none where what is set is not known.
     values: BTreeMap<String, Option<String>>,
@@ -138,10 +187,10 @@ impl Shell {
 
     fn value_of(&self, name: &str) -> Option<&str> {
         // A script is read as it runs without arguments.
-        if name == "#" {
-            return Some("0");
+        match self.values.get(name) {
+            Some(value) => value.as_deref(),
+            None => (name == "#").then_some("0"),
         }
-        self.values.get(name)?.as_deref()
     }
 
     /// The value of an assignment, with the elements of an array that stand behind it.

@@ -346,3 +346,87 @@ fn a_plan_is_compared_with_what_a_script_starts() {
     folder.write("now.sh", "python -m sglang.launch_server --tp 8");
     assert!(folder.run(compare).exits(2).talk().contains("the script starts sglang"));
 }
+
+/// Devices that starts of a script name are theirs, and no one else's.
+#[test]
+fn starts_take_the_devices_that_they_name() {
+    let folder = folder();
+    folder.run("infer qwen.json --cluster one.yaml --rate 4 --tpot 50ms -o plan.json").exits(0);
+    let compare = "compare now.sh plan.json --model qwen.json";
+    let start = |devices: &str, flags: &str| {
+        format!("CUDA_VISIBLE_DEVICES={devices} vllm serve m {flags} &\n")
+    };
+    folder.write("now.sh", &[start("4,5", "-tp 2"), start("0,1", "-tp 2")].concat());
+    let answer = folder.run(&format!("{compare} --json")).json();
+    assert_eq!(answer["a"]["devices"], 4);
+    let refused = [
+        ([start("0,1", "-tp 2"), start("1,2", "-tp 2")].concat(), "no host has devices 1, 2 free"),
+        (start("0", "-tp 2"), "names 1"),
+        (start("0,1", "-tp 4 --nnodes 2"), "no host has devices 0, 1 free"),
+        (start("7,8", "-tp 2"), "names device 8 of hosts of 8 devices"),
+        (start("3,3", "-tp 2"), "names device 3 twice"),
+    ];
+    for (script, said) in refused {
+        folder.write("now.sh", &script);
+        let talk = folder.run(compare).exits(3).talk();
+        assert!(talk.contains("not-placed") && talk.contains(said), "{script}: {talk}");
+    }
+    let eight = format!("{compare} --cluster eight.yaml --allow-mismatch --json");
+    folder.write("now.sh", &start("0,1,2,3", "-tp 4").repeat(3));
+    let answer = folder.run(&eight).json();
+    assert_eq!(answer["a"]["devices"], 12);
+    assert!(answer["warnings"].to_string().contains("hosts-assumed"), "{answer}");
+    for (script, said) in
+        [("", "is empty"), ("echo up\n", "neither a plan"), ("trtllm-serve m", "TensorRT-LLM")]
+    {
+        folder.write("now.sh", script);
+        assert!(folder.run(compare).exits(3).talk().contains(said), "{script}");
+    }
+}
+
+/// The script that a fleet is exported as starts that fleet.
+#[test]
+fn an_exported_script_starts_its_fleet() {
+    let folder = folder();
+    for engine in ["vllm", "sglang"] {
+        let asked = "infer qwen.json --cluster eight.yaml --rate 12 --mode aggregated --ttft 2s \
+                     --tpot 30ms --time-limit 10m";
+        folder.run(&format!("{asked} --for {engine} -o plan.json")).exits(0);
+        folder.run(&format!("export plan.json --target {engine} -o now.sh")).exits(0);
+        let answer = folder
+            .run("compare now.sh plan.json --model qwen.json --cluster eight.yaml --json")
+            .json();
+        for name in ["devices", "requests_per_s", "ttft_s", "tpot_s"] {
+            let [now, plan] = ["a", "b"].map(|of| number(&answer[of][name]));
+            assert!((now / plan - 1.0).abs() < 0.02, "{engine}, {name}: {answer}");
+        }
+        std::fs::remove_file(folder.path("now.sh")).unwrap();
+        std::fs::remove_file(folder.path("plan.json")).unwrap();
+    }
+}
+
+/// ModelOpt before 0.31 states how it quantised a checkpoint in a file beside the config.
+#[test]
+fn quantisation_is_read_from_the_file_beside_a_config() {
+    let folder = folder();
+    std::fs::create_dir(folder.path("checkpoint")).unwrap();
+    folder.write("checkpoint/config.json", &config().to_string());
+    let asked = "infer checkpoint/config.json --cluster one.yaml --rate 1 --json";
+    let weights = |plan: &Value| number(&workers(plan)[0]["memory"]["weights"]);
+    let plain = folder.run(asked).exits(0).json();
+    folder.write(
+        "checkpoint/hf_quant_config.json",
+        r#"{"producer": {"name": "modelopt", "version": "0.23.0"},
+            "quantization": {"quant_algo": "FP8", "exclude_modules": ["lm_head"]}}"#,
+    );
+    let packed = folder.run(asked).exits(0).json();
+    let codes = packed["warnings"].to_string();
+    assert!(codes.contains("quantized-weights"), "{codes}");
+    let per_device =
+        |answer: &Value| weights(&answer["plan"]) * number(&workers(&answer["plan"])[0]["tensor"]);
+    let fraction = per_device(&packed) / per_device(&plain);
+    assert!((0.5..0.56).contains(&fraction), "{fraction}");
+    folder.write("checkpoint/hf_quant_config.json", "{");
+    let talk = folder.run(&asked.replace(" --json", "")).exits(3).talk();
+    assert!(talk.contains("hf_quant_config.json"), "{talk}");
+}

@@ -149,7 +149,14 @@ pub(super) fn explain(
             ));
         }
         let steps: Vec<Value> = of.steps.iter().map(document).collect();
-        all.push(json!({ "worker": name, "steps": steps }));
+        let mut worker = json!({ "worker": name, "steps": steps });
+        if let Some(of) = &of.aggregated {
+            worker["aiconfigurator"] = json!({
+                "ttft_s": of.first_token_s, "tpot_s": of.per_token_s,
+                "output_tokens_per_s": of.tokens_per_s,
+            });
+        }
+        all.push(worker);
     }
     all
 }

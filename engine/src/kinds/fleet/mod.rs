@@ -6,6 +6,7 @@ mod compare;
 mod composed;
 pub mod decided;
 mod explain;
+mod free;
 mod front;
 mod kind;
 mod log;
@@ -19,6 +20,7 @@ pub(crate) mod started;
 pub mod tables;
 pub mod traffic;
 mod words;
+pub(crate) mod worker_set;
 
 use ir::diagnostic::Diagnostic;
 use ir::plan_kind::PlanKind;

@@ -32,7 +32,8 @@ pub(super) fn why(
     {
         return too_large(setting, short);
     }
-    late(setting, answer, longer_s)
+    unpriced(setting, answer)
+        .or_else(|| late(setting, answer, longer_s))
         .or_else(|| promised(setting, answer))
         .unwrap_or_else(|| too_few(setting, answer, enough))
 }
@@ -98,6 +99,27 @@ fn can_answer(answer: &Answer) -> bool {
     };
     has(&|role| role == Role::Aggregated)
         || (has(&|role| role == Role::Prefill) && has(&|role| role == Role::Decode))
+}
+
+/// Measured kernels that price no worker: what does so is not said to be impossible.
+fn unpriced(setting: &Setting, answer: &Answer) -> Option<Diagnostic> {
+    let tables = setting.tables.as_ref().filter(|_| !can_answer(answer))?;
+    let reasons = answer.types.rejected.iter().map(|rejected| &rejected.reason);
+    let is_late = |reason: &Reason| matches!(reason, Reason::Ttft { .. } | Reason::Tpot { .. });
+    if reasons.clone().any(is_late) {
+        return None;
+    }
+    let mut reasons = reasons.filter_map(|reason| match reason {
+        Reason::Unpriced(what) => Some(what),
+        _ => None,
+    });
+    let name = &tables.reference.name;
+    let message = format!("{name} prices no worker of this model: {}", reasons.next()?);
+    Some(
+        Diagnostic::error(Blame::NotFound, "no-plan", message)
+            .fact("worker_shapes", answer.types.n_enumerated)
+            .hint("leave out --profile: nominal costs price it"),
+    )
 }
 
 /// A request latency that no fleet keeps, and one that a fleet does.
@@ -168,7 +190,12 @@ fn too_few(
     let traffic = &setting.asked.traffic;
     let is_proved = answer.found.verdict == Verdict::Infeasible;
     let blame = if is_proved { Blame::Infeasible } else { Blame::NotFound };
-    let devices = load::describe(&setting.run.cluster);
+    let all = load::describe(&setting.run.cluster);
+    let n_devices = setting.n_devices() as u64;
+    let devices = match setting.asked.most_devices.filter(|most| *most < n_devices) {
+        Some(most) => format!("{most} of {all}"),
+        None => all,
+    };
     let settings = format!("{}, {}", setting.asked.engine.name(), setting.run.numbers.dtype.name());
     let served = most.as_ref().map_or(0.0, |most| most.requests_per_s);
     let within = match setting.asked.promises.ttft_s.or(setting.asked.promises.tpot_s) {
@@ -179,7 +206,10 @@ fn too_few(
         (None, Some(n)) => format!("{served:.3} requests/s, and {n} concurrent requests make more"),
         (rate, _) => format!("{served:.3} of {} requests/s", rate.unwrap_or(0.0)),
     };
-    let message = format!("too few devices: {devices} serve at most {asked}{within} ({settings})");
+    let message = match served > 0.0 {
+        true => format!("too few devices: {devices} serve at most {asked}{within} ({settings})"),
+        false => format!("found no fleet of {devices} for any request rate{within} ({settings})"),
+    };
     let error = Diagnostic::error(blame, "no-fleet", message)
         .fact("worker_shapes", answer.types.n_enumerated)
         .fact("based_on", format!("{}, no interval", setting.costs_from()));

@@ -9,12 +9,12 @@ use documents::plan::PlanDocument;
 use documents::plan::fleet::FleetDocument;
 use importers::launcher::{self, Launcher};
 use ir::diagnostic::Diagnostic;
-use ir::id::DeviceId;
 use ir::launch::{ServerRole, ServerStart};
 use planner::serving::fleet::Role;
 use planner::serving::serving_fleet::{self, Stated};
 
 use super::decided::{self, Judged, JudgedWorker, Workers};
+use super::free::Free;
 use super::setting::Setting;
 use super::words::per_second;
 use super::{Fleet, compare};
@@ -57,11 +57,12 @@ pub(crate) fn compare(
     let read = frame::on_model::<Fleet>(plan, Target::of(model, &request.target))?;
     let setting = read.setting;
     let starts = launcher::servers(launcher, text)?;
-    let workers = placed(&setting, &starts, fleet.requests_per_s)?;
+    let (workers, spread) = placed(&setting, &starts, fleet.requests_per_s)?;
     let now = judged(&setting, workers)?;
     let of_now = decided::document(&setting, &now, ("", None));
     let of_now = super::kind::stated(&of_now)?;
     let mut warnings = read.warnings;
+    warnings.extend(spread);
     warnings.extend(unpriced(&starts));
     warnings.extend(growing(&now));
     page.warnings(&warnings);
@@ -156,20 +157,20 @@ fn judged(setting: &Setting, all: Vec<Workers>) -> Result<Judged, Diagnostic> {
     Ok(Judged { workers, requests_per_s, n_devices, price_per_hour })
 }
 
-/// Workers of starts on devices in the order of the cluster, which share out the requests evenly.
+/// Workers of starts on the devices that they name, then on those that are left in the order of the cluster; they
+/// share out the requests evenly. The warning says where equal names are taken to be of several hosts.
 fn placed(
     setting: &Setting,
     starts: &[ServerStart],
     requests_per_s: f64,
-) -> Result<Vec<Workers>, Diagnostic> {
-    let mut free: Vec<Vec<Vec<DeviceId>>> =
-        setting.pools.iter().map(|pool| pool.hosts.clone()).collect();
+) -> Result<(Vec<Workers>, Option<Diagnostic>), Diagnostic> {
+    let mut free = Free::new(setting);
     let mut found: Vec<Workers> = Vec::new();
-    for start in starts {
+    let names = |start: &&ServerStart| start.settings.devices.is_some();
+    let (named, other): (Vec<&ServerStart>, Vec<&ServerStart>) = starts.iter().partition(names);
+    for start in named.into_iter().chain(other) {
         let (shape, n) = shape(setting, start)?;
-        for _ in 0..n {
-            let (pool, devices) = take(setting, &mut free, shape.devices())
-                .ok_or_else(|| not_placed(setting, starts))?;
+        for (pool, devices) in free.take(start, (&shape, n), starts.len())? {
             let stated = stated(setting, start, (pool, &shape));
             match found.iter_mut().find(|of| of.stated == stated) {
                 Some(same) => same.replicas.push(devices),
@@ -195,34 +196,7 @@ fn placed(
         };
         of.stated.requests_per_s = requests_per_s / n.max(1) as f64;
     }
-    Ok(found)
-}
-
-fn not_placed(setting: &Setting, starts: &[ServerStart]) -> Diagnostic {
-    let has: usize = setting.pools.iter().flat_map(|pool| &pool.hosts).map(Vec::len).sum();
-    let message =
-        format!("the {} starts of the script need more than the {has} devices", starts.len());
-    Diagnostic::input("not-placed", message)
-        .hint("add --cluster with the devices that it runs on and --allow-mismatch")
-}
-
-/// Devices of a worker: of one host, or whole hosts of one pool.
-fn take(
-    setting: &Setting,
-    free: &mut [Vec<Vec<DeviceId>>],
-    n: u64,
-) -> Option<(usize, Vec<DeviceId>)> {
-    let n = usize::try_from(n).ok()?;
-    free.iter_mut().zip(&setting.pools).enumerate().find_map(|(pool, (hosts, of))| {
-        if let Some(host) = hosts.iter_mut().find(|host| host.len() >= n) {
-            return Some((pool, host.drain(..n).collect()));
-        }
-        let each = of.hosts.iter().map(Vec::len).max().filter(|each| n.is_multiple_of(*each))?;
-        let is_free = |at: &usize| hosts[*at].len() == each;
-        let whole: Vec<usize> = (0..hosts.len()).filter(is_free).take(n / each).collect();
-        let taken = |at: usize| std::mem::take(&mut hosts[at]);
-        (whole.len() == n / each).then(|| (pool, whole.into_iter().flat_map(taken).collect()))
-    })
+    Ok((found, free.spread()))
 }
 
 /// The shape of a start, and how many workers it is.

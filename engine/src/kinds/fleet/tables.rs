@@ -11,6 +11,8 @@ use cost_model::serving::worker::Shape;
 use documents::digest;
 use documents::plan::Reference;
 use importers::aiconfigurator::{Named, PREFIX, read, root};
+use ir::card::stored::{CacheType, Stored};
+use ir::card::{Attention, TransformerCard};
 use ir::diagnostic::Diagnostic;
 use ir::engine_tables::{EngineTables, NumberFormat};
 use ir::tensor::DType;
@@ -24,6 +26,8 @@ const COMPOSED: &str = ",compose=aic";
 const FOLDER: &str = "MESHWRIGHT_AIC";
 /// Distribution of routed tokens in AIConfigurator's default.
 const LOAD: &str = "power_law_1.2";
+/// And of DeepSeek's models.
+const LOAD_OF_LATENT: &str = "power_law_1.01";
 
 /// Measured kernels of one system under one engine.
 #[derive(Clone)]
@@ -96,31 +100,76 @@ impl Tables {
     /// [`Reason::Unpriced`] for what AIConfigurator's composition has none of.
     pub fn composition(&self, run: &Run, shape: &Shape) -> Result<Composition<'_>, Reason> {
         let unpriced = |what: &str| Err(Reason::Unpriced(what.to_owned()));
-        let [group] = run.model.groups.as_slice() else {
-            return unpriced("the tables price models of equal layers");
+        let card = match run.model.groups.as_slice() {
+            [group] => group.card.clone(),
+            // AIConfigurator takes the first, dense layers of DeepSeek for layers with experts.
+            [first, group] if self.is_aic && first.card.experts.is_none() => TransformerCard {
+                n_layers: first.card.n_layers.saturating_add(group.card.n_layers),
+                ..group.card.clone()
+            },
+            _ => return unpriced("the tables price models of equal layers"),
         };
         if run.numbers.dtype != DType::Bf16 {
             return unpriced("the tables are looked up in bf16");
         }
-        let stored = run.model.stored.as_ref();
-        if stored.is_some_and(|stored| stored.method.is_some() || stored.cache.is_some()) {
-            return unpriced("the tables are looked up for bf16 weights and KV cache");
-        }
+        let [weights, expert_weights] = self.formats(run.model.stored.as_deref())?;
+        let cache = match run.model.stored.as_ref().and_then(|of| of.cache) {
+            None | Some(CacheType::Bf16) => NumberFormat::Bf16,
+            Some(CacheType::F8) => NumberFormat::Fp8,
+            Some(_) => return unpriced("the tables have KV caches of bf16 and fp8"),
+        };
         if shape.stages.windows(2).any(|two| two[0] != two[1]) {
             return unpriced("stages of unequal length");
         }
         let has_experts = run.model.has_experts();
+        let is_latent = matches!(card.attention, Attention::Latent { .. });
         let degrees = Degrees {
             norms_heads: run.hyperparameters.as_ref().is_some_and(|of| of.normalises_heads),
             pipeline: shape.stages.len() as u32,
             data: shape.data,
             expert: shape.expert,
             expert_tensor: if has_experts { shape.expert_tensor } else { shape.tensor },
-            load: LOAD.to_owned(),
+            load: if is_latent { LOAD_OF_LATENT } else { LOAD }.to_owned(),
+            weights,
+            expert_weights,
+            cache,
             ..Degrees::dense(NumberFormat::Bf16, shape.tensor)
         };
-        Composition::new(&self.tables, &group.card, &degrees)
-            .map_err(|error| Reason::Unpriced(error.message))
+        // Some kernels were measured with a cache of 8 bits and attention that computes in 8 bits alone.
+        let narrow = Degrees { attention: cache, ..degrees.clone() };
+        let of = |degrees: &Degrees| Composition::new(&self.tables, &card, degrees);
+        of(&degrees).or_else(|_| of(&narrow)).map_err(|error| Reason::Unpriced(error.message))
+    }
+
+    /// Types of the weights of products and of experts.
+    fn formats(&self, stored: Option<&Stored>) -> Result<[NumberFormat; 2], Reason> {
+        let Some((stored, method)) = stored.and_then(|of| Some((of, of.method.as_deref()?))) else {
+            return Ok([NumberFormat::Bf16; 2]);
+        };
+        let of = |bytes: Option<f64>| -> Option<NumberFormat> {
+            let is_float = method.contains("fp8") || method.starts_with("modelopt");
+            Some(match bytes.unwrap_or(2.0) {
+                1.99.. => NumberFormat::Bf16,
+                1.0..1.02 if is_float && stored.scale_block > 0 => NumberFormat::Fp8Block,
+                1.0..1.02 if is_float => NumberFormat::Fp8,
+                0.5..0.6 if method.starts_with("modelopt") => NumberFormat::Nvfp4,
+                0.5..0.6 if method == "mxfp4" => NumberFormat::Mxfp4Weights,
+                0.5..0.6 if ["awq", "gptq"].contains(&method) => NumberFormat::Int4Weights,
+                _ => return None,
+            })
+        };
+        let held = stored.held(stored.blocks.len().saturating_sub(1));
+        let unpriced = || {
+            let message = format!("the tables are not looked up for weights of {method}");
+            Reason::Unpriced(message)
+        };
+        let [weights, experts] = [of(held.weight), of(held.expert)];
+        let [weights, experts] = [weights.ok_or_else(unpriced)?, experts.ok_or_else(unpriced)?];
+        let has_experts = self.tables.moe.keys().any(|key| key.number == experts);
+        match self.tables.gemm.contains_key(&weights) && (held.expert.is_none() || has_experts) {
+            true => Ok([weights, experts]),
+            false => Err(Reason::Unpriced(format!("no kernels of {method} weights were measured"))),
+        }
     }
 }
 

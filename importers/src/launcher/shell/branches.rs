@@ -109,7 +109,10 @@ impl Branches {
         let pattern = word.strip_suffix(')').filter(|_| *is_due && word != "esac")?;
         let matches = subject.as_ref().map(|subject| {
             let mut parts = pattern.trim_start_matches('(').split('|');
-            parts.any(|part| part == "*" || value(part).trim_matches(QUOTES) == subject)
+            parts.any(|part| match part.strip_suffix('*') {
+                Some(before) => subject.starts_with(before),
+                None => value(part).trim_matches(QUOTES) == subject,
+            })
         });
         *is_due = false;
         self.next(matches);
