@@ -82,6 +82,7 @@ const VOCABULARY_LOSS: f64 = 48.0;
 const PLACEHOLDERS: Keeps = Keeps {
     is_half: false,
     as_written: false,
+    repeats_heads: false,
     is_fused: false,
     frees_gradients: false,
     quantises_targets: false,
