@@ -94,10 +94,9 @@ fn bisected(instance: &StageInstance, search: &mut Search<'_>, mut found: Found)
                             return found;
                         }
                     }
-                    (None, _) => {}
                     // Every value above the target is at least the next nanosecond.
                     (Some(_), true) => found.bound = found.bound.max(next_nanosecond(target)),
-                    (Some(_), false) => {}
+                    _ => {}
                 }
             }
             Answer::Stopped => return found,
