@@ -57,11 +57,15 @@ const NEAR: f64 = 0.004;
 /// The best pipeline; proved where time and memory suffice.
 #[must_use]
 pub fn solve(instance: &StageInstance, limits: &Limits, stop: &dyn Fn() -> bool) -> Found {
-    let work_bound = bound(instance);
-    let mut found = Found { pipeline: None, bound: work_bound, is_proved: false };
+    let found = Found { pipeline: None, bound: bound(instance), is_proved: false };
     let graph = stages::graph(instance);
     let Some(lattice) = Lattice::all(&graph, limits.memory_bytes) else { return found };
-    let mut search = Search::new(instance, &lattice, limits.n_branches, stop);
+    bisected(instance, &mut Search::new(instance, &lattice, limits.n_branches, stop), found)
+}
+
+/// The best pipeline, from targets between the bound and the best value.
+fn bisected(instance: &StageInstance, search: &mut Search<'_>, mut found: Found) -> Found {
+    let work_bound = found.bound;
     // Targets up to `low` are given up, shown or not.
     let mut low = work_bound.seconds().max(NANOSECOND);
     let mut target = low * FIRST;
@@ -90,10 +94,9 @@ pub fn solve(instance: &StageInstance, limits: &Limits, stop: &dyn Fn() -> bool)
                             return found;
                         }
                     }
-                    (None, _) => {}
                     // Every value above the target is at least the next nanosecond.
                     (Some(_), true) => found.bound = found.bound.max(next_nanosecond(target)),
-                    (Some(_), false) => {}
+                    _ => {}
                 }
             }
             Answer::Stopped => return found,
