@@ -17,7 +17,7 @@ const fn judged(
 /// Of each published set, runs that are alike.
 #[rustfmt::skip]
 pub static JUDGED: [Judged<'static>; 89] = [
-    judged(Figure::Step, "runs B200 bf16", (Family::MegatronCore, Architecture::Blackwell, 16), [false, false], (1, 0.0092)),
+    judged(Figure::Step, "runs B200 bf16", (Family::MegatronCore, Architecture::Blackwell, 16), [false, false], (1, 0.0078)),
     judged(Figure::Step, "runs B200 bf16", (Family::MegatronCore, Architecture::Blackwell, 16), [false, true], (1, 0.0099)),
     judged(Figure::Step, "runs Bridge FP8 dense", (Family::MegatronCore, Architecture::Hopper, 8), [false, false], (1, 0.0006)),
     judged(Figure::Step, "runs Bridge FP8 dense", (Family::MegatronCore, Architecture::Hopper, 8), [true, false], (1, 0.0047)),
@@ -56,8 +56,8 @@ pub static JUDGED: [Judged<'static>; 89] = [
     judged(Figure::Step, "steps SC21", (Family::Megatron2021, Architecture::Ampere, 16), [false, false], (7, 0.0097)),
     judged(Figure::Step, "steps vTrain multi", (Family::Megatron2021, Architecture::Ampere, 16), [false, false], (2, 0.0664)),
     judged(Figure::Step, "steps vTrain single", (Family::Megatron2021, Architecture::Ampere, 16), [false, false], (5, 0.0521)),
-    judged(Figure::Calibrated, "runs B200 bf16", (Family::MegatronCore, Architecture::Blackwell, 16), [false, false], (1, 0.0063)),
-    judged(Figure::Calibrated, "runs B200 bf16", (Family::MegatronCore, Architecture::Blackwell, 16), [false, true], (1, 0.0180)),
+    judged(Figure::Calibrated, "runs B200 bf16", (Family::MegatronCore, Architecture::Blackwell, 16), [false, false], (1, 0.0061)),
+    judged(Figure::Calibrated, "runs B200 bf16", (Family::MegatronCore, Architecture::Blackwell, 16), [false, true], (1, 0.0166)),
     judged(Figure::Calibrated, "runs Bridge FP8 dense", (Family::MegatronCore, Architecture::Hopper, 8), [false, false], (1, 0.0031)),
     judged(Figure::Calibrated, "runs Bridge FP8 dense", (Family::MegatronCore, Architecture::Hopper, 8), [true, false], (1, 0.0031)),
     judged(Figure::Calibrated, "runs Bridge FP8 dense", (Family::MegatronCore, Architecture::Blackwell, 8), [false, false], (2, 0.0028)),
