@@ -59,12 +59,12 @@ fn least_s(instance: &StageInstance) -> f64 {
             for (of_degree, sum) in instance.nodes[to - 1].configurations.iter().zip(&mut sums) {
                 sum[0] += of_degree.time.seconds();
                 sum[1] += 4.0 * of_degree.parameters.as_f64() / samples as f64 / rate;
-                for data in (1..=n_devices as u32).filter(|d| samples.is_multiple_of(u64::from(*d)))
-                {
+                let most = n_devices as u32 / of_degree.degree;
+                for data in (1..=most).filter(|data| samples.is_multiple_of(u64::from(*data))) {
                     let d = f64::from(data);
                     let stage_s = (sum[0] + sent_s) / d + (d - 1.0) / d * sum[1];
                     let taken = (data * of_degree.degree) as usize;
-                    for used in 0..=n_devices.saturating_sub(taken) {
+                    for used in 0..=n_devices - taken {
                         let slowest = best[from][used].max(stage_s);
                         let known = &mut best[to][used + taken];
                         *known = known.min(slowest);
