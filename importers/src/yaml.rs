@@ -15,10 +15,11 @@ pub(crate) fn fault(
         Error::SerdeMissingField { field, .. } => {
             Diagnostic::input("missing-key", format!("the key `{field}` is missing"))
         }
-        Error::NullIntoString { .. } => {
-            Diagnostic::input(code, format!("not a {what}: a value is blank where a text is needed"))
-                .hint("complete the key of this line")
-        }
+        Error::NullIntoString { .. } => Diagnostic::input(
+            code,
+            format!("not a {what}: a value is blank where a text is needed"),
+        )
+        .hint("complete the key of this line"),
         other => {
             let text = other.to_string();
             let line = text.lines().next().unwrap_or_default().trim_end_matches('.');

@@ -255,7 +255,11 @@ mod tests {
         for text in ["embedding+head", "layers=24", "q+norms,layers=2"] {
             assert_eq!(Frozen::read(text).map(|frozen| frozen.text()), Ok(text.to_owned()));
         }
-        assert!(Frozen::read("layers=0").is_err() && Frozen::read("layers=2,layers=3").is_err() && Frozen::read("tail").is_err());
+        assert!(
+            Frozen::read("layers=0").is_err()
+                && Frozen::read("layers=2,layers=3").is_err()
+                && Frozen::read("tail").is_err()
+        );
         assert_eq!(Frozen::read("gate+up+down").unwrap().text(), "mlp");
         assert!(stated(Some("lora"), Some("head")).is_err());
     }

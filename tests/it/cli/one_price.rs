@@ -42,6 +42,17 @@ fn both(folder: &Folder, model: &str, batch: u64) -> [[f64; 2]; 2] {
     ]
 }
 
+/// Bytes of the placeholders of gradients that stages of Megatron-Core have and ops have not, by hand: one in 16 bits
+/// for each shape of a block's products, and the head's; a graph of no transformer has none.
+fn placeholders(model: &str) -> f64 {
+    let [queries_to_values, hidden, inner, down, words] = match model {
+        "gpt2_small" => [2304.0, 768.0, 3072.0, 3072.0, 50_257.0],
+        "llama3_8b" => [6144.0, 4096.0, 28_672.0, 14_336.0, 128_256.0],
+        _ => return 0.0,
+    };
+    2.0 * hidden * (queries_to_values + hidden + inner + down + words)
+}
+
 #[test]
 fn ops_and_stages_agree_on_time_and_memory_of_one_device() {
     if data::folder().is_none() {
@@ -50,7 +61,8 @@ fn ops_and_stages_agree_on_time_and_memory_of_one_device() {
     let folder = Folder::new(&diamond());
     folder.write("cluster.yaml", CLUSTER);
     for (model, batch) in RUNS {
-        let [ops, stage] = both(&folder, model, batch);
+        let [ops, mut stage] = both(&folder, model, batch);
+        stage[1] -= placeholders(model);
         let [time, memory] = [0, 1].map(|at| ops[at] / stage[at] - 1.0);
         assert!(time.abs() < 0.02, "{model} {batch}: time {time:+.4}");
         assert!(memory.abs() < 0.03, "{model} {batch}: memory {memory:+.4}");

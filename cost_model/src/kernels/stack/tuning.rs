@@ -100,9 +100,10 @@ fn peft() -> Stack {
             head_gradients: 0.0,
             ..older.keeps
         },
-        source: "code of Llama in Transformers 5 and PEFT's LoRA; memory and times of large batches: \
+        source:
+            "code of Llama in Transformers 5 and PEFT's LoRA; memory and times of large batches: \
                  examples/h100-steps/tuning.csv; the rest as pytorch-eager"
-            .to_owned(),
+                .to_owned(),
         ..older
     }
 }

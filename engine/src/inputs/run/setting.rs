@@ -127,10 +127,8 @@ impl Setting {
         let stack = flags.stack.as_deref().unwrap_or(usual);
         let stated = model.card.dtype;
         let launcher = tuned::launcher_of_types(args);
-        let (mut problem, replaced) =
-            capabilities::typed(&args.problem, stated, launcher)?;
+        let (mut problem, replaced) = capabilities::typed(&args.problem, stated, launcher)?;
         if args.executor.is_none() && replaced.is_some() {
-            // A device without that type gets another one.
             model.card.dtype = problem.model.dtype.take();
         }
         let sharded = std::mem::take(&mut model.pins);

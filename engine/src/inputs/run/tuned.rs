@@ -28,11 +28,13 @@ pub(super) fn usual_stack(args: &PlanRequest) -> &'static str {
     }
 }
 
-/// The launcher whose types a run without a stated one is planned in: that of the usual stack.
+/// The launcher whose types a run without a stated one is planned in: that of the stack of adapters, where nobody
+/// named one.
 pub(super) fn launcher_of_types(args: &PlanRequest) -> Option<Executor> {
     let is_named = args.training.stack.is_some() || args.problem.model.dtype.is_some();
-    let usual = Executor::of_stack(usual_stack(args)).filter(|_| !is_named);
-    args.executor.or(usual)
+    let usual = usual_stack(args);
+    let tunes = usual == TUNING_STACK && !is_named;
+    args.executor.or(Executor::of_stack(usual).filter(|_| tunes))
 }
 
 /// Takes on what is trained of the model.

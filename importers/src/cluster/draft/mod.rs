@@ -55,7 +55,8 @@ impl Told {
         if found.is_none() && names.is_empty() {
             for (host, slots) in hosts::read(text).map_err(of_file)? {
                 if let Some(before) = self.hosts.insert(host.clone(), slots) {
-                    let message = format!("host `{host}` is there twice: {before} and {slots} processes");
+                    let message =
+                        format!("host `{host}` is there twice: {before} and {slots} processes");
                     return Err(of_file(Diagnostic::input("contradiction", message))
                         .hint("state each host once"));
                 }
@@ -85,8 +86,9 @@ impl Told {
         {
             let (listed, joined) = (self.names.len(), topology.devices);
             let message = format!("{listed} devices are listed, and the topology has {joined}");
-            return Err(of_file(Diagnostic::input("contradiction", message))
-                .hint("give both of one host"));
+            return Err(
+                of_file(Diagnostic::input("contradiction", message)).hint("give both of one host")
+            );
         }
         Ok(())
     }

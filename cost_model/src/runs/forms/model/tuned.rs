@@ -134,8 +134,8 @@ pub(super) fn tuned(
     let tuning = &pricing.model.tuning;
     let weights = weights(pricing, group, degrees);
     let mut kind = kind;
-    let trains_norms = tuning.trains(Module::Norms)
-        && (tuning.adapter.is_some() || first >= tuning.frozen_blocks);
+    let trains_norms =
+        tuning.trains(Module::Norms) && (tuning.adapter.is_some() || first >= tuning.frozen_blocks);
     let written = written(pricing, group, degrees, trains_norms);
     if pricing.optimizer == Optimizer::Muon {
         kind.update_s = orthogonal_s(pricing, &weights, tuning, degrees);
