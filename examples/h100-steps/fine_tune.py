@@ -6,52 +6,11 @@ Two lists of settings, that no figure is settled on what it is judged by. `tunin
 With `--tiny` anything runs on a processor.
 """
 
-import gc, json, os, statistics, sys, time, traceback
-import torch, torch.nn as nn, torch.nn.functional as F
-import transformers
+import gc, statistics, sys, time, traceback
+import bitsandbytes, peft, torch, transformers
+from rows import DEV, RESULT, TINY, left, save, sync, write
 
-OUT, TINY = sys.argv[1], "--tiny" in sys.argv
-WHICH = sys.argv[2] if len(sys.argv) > 2 and sys.argv[2] in ("settle", "judge") else "settle"
-START = time.time()
-LIMIT = float(os.environ.get("LIMIT", "300"))
-DEV = "cuda" if torch.cuda.is_available() else "cpu"
-RESULT = {"rows": [], "errors": []}
-try:
-    import peft
-except ImportError:
-    peft = None
-try:
-    import bitsandbytes
-except ImportError:
-    bitsandbytes = None
-
-
-def save(**row):
-    RESULT["rows"].append(row)
-    print(json.dumps(row), flush=True)
-    open(OUT, "w").write(json.dumps(RESULT, indent=1))
-
-
-def sync():
-    if DEV == "cuda":
-        torch.cuda.synchronize()
-
-
-class Lora(nn.Module):
-    """A linear layer with PEFT's adapter beside it (`peft/tuners/lora/layer.py`, no dropout), where PEFT is missing."""
-
-    def __init__(s, base, rank, dtype):
-        super().__init__()
-        s.base = base
-        s.a = nn.Linear(base.in_features, rank, bias=False, device=DEV, dtype=dtype)
-        s.b = nn.Linear(rank, base.out_features, bias=False, device=DEV, dtype=dtype)
-        nn.init.zeros_(s.b.weight)
-
-    def forward(s, x):
-        y = s.base(x)
-        return (y + s.b(s.a(x.to(s.a.weight.dtype))) * 2.0).to(y.dtype)
-
-
+WHICH = "judge" if "judge" in sys.argv else "settle"
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 TARGETS = {"all": ALL, "q+v": ["q_proj", "v_proj"], "attention": ALL[:4], "mlp": ALL[4:]}
 SHAPES = {
@@ -118,18 +77,8 @@ def load(name):
 
 
 def adapt(model, rank, targets, width):
-    if peft is not None:
-        config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=TARGETS[targets], task_type="CAUSAL_LM")
-        return peft.get_peft_model(model, config, autocast_adapter_dtype=width == 4)
-    for p in model.parameters():
-        p.requires_grad_(False)
-    for layer in model.model.layers:
-        for part in (layer.self_attn, layer.mlp):
-            for target in TARGETS[targets]:
-                if hasattr(part, target):
-                    dtype = torch.float32 if width == 4 else torch.bfloat16
-                    setattr(part, target, Lora(getattr(part, target), rank, dtype))
-    return model
+    config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=TARGETS[targets], task_type="CAUSAL_LM")
+    return peft.get_peft_model(model, config, autocast_adapter_dtype=width == 4)
 
 
 def quantise(model):
@@ -243,11 +192,11 @@ def products():
 
 
 save(kind="machine", torch=torch.__version__, transformers=transformers.__version__,
-     peft=getattr(peft, "__version__", None), bitsandbytes=getattr(bitsandbytes, "__version__", None), name=torch.cuda.get_device_name() if DEV == "cuda" else "cpu")
+     peft=peft.__version__, bitsandbytes=bitsandbytes.__version__, name=torch.cuda.get_device_name() if DEV == "cuda" else "cpu")
 if WHICH == "settle":
     products()
 for setting in STEPS[WHICH]:
-    if time.time() - START > LIMIT:
+    if left() < 0:
         RESULT["errors"].append([str(setting), "no time"])
         continue
     try:
@@ -255,4 +204,4 @@ for setting in STEPS[WHICH]:
     except Exception:
         RESULT["errors"].append([str(setting), traceback.format_exc()[-1200:]])
         print(traceback.format_exc()[-1200:], flush=True)
-open(OUT, "w").write(json.dumps(RESULT, indent=1))
+write()

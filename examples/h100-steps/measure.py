@@ -6,29 +6,9 @@ Rows go to the file as they come; `LIMIT` in the environment is the most seconds
 `steps.csv`, `passes.csv` and `decode.csv` hold what one H100 took. With `--tiny` anything runs on a processor.
 """
 
-import gc, json, math, os, statistics, sys, time, traceback
+import gc, math, os, statistics, time, traceback
 import torch, torch.nn as nn, torch.nn.functional as F
-
-OUT, TINY = sys.argv[1], "--tiny" in sys.argv
-START = time.time()
-LIMIT = float(os.environ.get("LIMIT", "400"))
-DEV = "cuda" if torch.cuda.is_available() else "cpu"
-RESULT = {"rows": [], "errors": []}
-
-
-def save(**row):
-    RESULT["rows"].append(row)
-    print(json.dumps(row), flush=True)
-    open(OUT, "w").write(json.dumps(RESULT, indent=1))
-
-
-def sync():
-    if DEV == "cuda":
-        torch.cuda.synchronize()
-
-
-def left():
-    return LIMIT - (time.time() - START)
+from rows import DEV, RESULT, TINY, left, save, sync, write
 
 
 def section(f):
@@ -43,7 +23,7 @@ def section(f):
         print(traceback.format_exc()[-1500:], flush=True)
     print("section", f.__name__, round(time.time() - t, 1), flush=True)
     free()
-    open(OUT, "w").write(json.dumps(RESULT, indent=1))
+    write()
 
 
 def free():

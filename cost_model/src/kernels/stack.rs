@@ -79,25 +79,16 @@ const SEPARATE_LOSS: f64 = 24.0;
 /// (8) in 16 bits (4 read, 2 written); less 4 that are the logits and their gradient.
 const VOCABULARY_LOSS: f64 = 48.0;
 /// What Megatron-Core with Transformer Engine 2 keeps: placeholders of gradients (`get_dummy_wgrad`).
-const PLACEHOLDERS: Keeps = Keeps {
-    is_half: false,
-    as_written: false,
-    repeats_heads: false,
-    is_fused: false,
-    frees_gradients: false,
-    quantises_targets: false,
-    loss: None,
-    head_gradients: 0.0,
-    shards_ends: false,
-    update: 0.0,
-    steps_in_backward: false,
-    placeholders: true,
-};
+fn placeholders() -> Keeps {
+    Keeps { placeholders: true, ..Keeps::default() }
+}
 /// What Megatron-Core of 2025 keeps with `cross_entropy_fusion_impl=te`, as Megatron-Bridge's recipes state it:
 /// the loss overwrites the 16-bit logits with their gradient and keeps nothing else of them
 /// (`cross_entropy_forward` of Transformer Engine). That the rows of B200 ran it was chosen with their memory
 /// in sight: their names say no more than that the loss was fused.
-const FUSED_LOSS: Keeps = Keeps { loss: Some(2.0), placeholders: true, ..PLACEHOLDERS };
+fn fused_loss() -> Keeps {
+    Keeps { loss: Some(2.0), ..placeholders() }
+}
 /// Share of tensor-parallel collectives that Transformer Engine's user buffers run beside products:
 /// fitted on steps of Megatron-Core r0.8.0 and Megatron-Bridge on H100, B200 and GB200.
 const USER_BUFFERS: f64 = 0.65;
@@ -210,7 +201,7 @@ pub fn megatron_core() -> Stack {
         ring_cards: None,
         ring_exposed: 0.0,
         update: UpdateBuffers::default(),
-        keeps: PLACEHOLDERS,
+        keeps: placeholders(),
         source: "Megatron-Core r0.8.0 and Megatron-Bridge steps; attention: arXiv:2407.08608"
             .to_owned(),
         ..megatron_deepspeed_2021()
@@ -255,7 +246,7 @@ pub fn megatron_core_in_turn() -> Stack {
         overlap_data: 0.0,
         overlap_tensor: 0.0,
         experts: ExpertStack { may_overlap: true, ..ExpertStack::default() },
-        keeps: FUSED_LOSS,
+        keeps: fused_loss(),
         ..megatron_core()
     }
 }
@@ -268,7 +259,7 @@ pub fn megatron_bridge() -> Stack {
         name: "megatron-bridge".to_owned(),
         gradients: DType::Bf16,
         experts: ExpertStack { may_overlap: true, ..ExpertStack::default() },
-        keeps: FUSED_LOSS,
+        keeps: fused_loss(),
         source: "Megatron-Bridge@067f987d recipes and steps; attention: arXiv:2407.08608"
             .to_owned(),
         ..megatron_core()

@@ -325,7 +325,7 @@ fn repeats_of_one_configuration_leave_constants_as_they_were() {
     assert!(few.message.starts_with("24 rows of 1 configurations are dangerously few"));
 }
 
-/// Each proposal tells more of a constant, and once it is measured others are proposed.
+/// Each proposal narrows the error of a constant by a tenth or more, and many rows leave less to narrow.
 #[test]
 fn runs_are_proposed_that_tell_most_of_what_is_left() {
     let truth = nominal().with(Constant::LaunchFloor, 1.1e-3).with(Constant::Derating, 0.75);

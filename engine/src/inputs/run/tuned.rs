@@ -28,8 +28,8 @@ pub(super) fn usual_stack(args: &PlanRequest) -> &'static str {
     }
 }
 
-/// The launcher whose types a run without a stated one is planned in: that of the stack of adapters, where nobody
-/// named one.
+/// The launcher that limits the element types of a run: the requested one, or for adapters without a stated stack
+/// or type that of their default stack.
 pub(super) fn launcher_of_types(args: &PlanRequest) -> Option<Executor> {
     let is_named = args.training.stack.is_some() || args.problem.model.dtype.is_some();
     let usual = usual_stack(args);

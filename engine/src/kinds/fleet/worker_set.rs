@@ -1,4 +1,4 @@
-//! Worker types whose figures a file states, such as rates of load tests: the best fleet of them, proved.
+//! The best fleet of the worker types of a file, with rates of load tests for example, proved.
 
 use std::path::Path;
 use std::time::Instant;
