@@ -5,6 +5,7 @@
 //! operands are 8 bits wide, so their kept inputs are too, and each such weight has a copy and a
 //! transposed copy in 8 bits (NVIDIA, Transformer Engine documentation, FP8 recipes).
 
+use ir::card::StateFormat;
 use ir::stack::{Scaling, Stack};
 use ir::tensor::DType;
 use ir::workload::Optimizer;
@@ -61,12 +62,17 @@ pub const fn copies(dtype: DType) -> f64 {
 /// it and the master weight and writes that (12), and the weight that is computed with is written
 /// (2); AdamW reads and writes two moments (16), Adafactor reads the gradient once more for its sums
 /// (4). Without one: gradient and weight are read and the weight is written (12, 6 of 16-bit weights that are
-/// updated in place), and the same besides. fp8 and nvfp4 read the 16-bit weight again and write two copies.
+/// updated in place), and the same besides, where moments of PyTorch's optimizers have 16 bits as the weights. fp8 and nvfp4 read the 16-bit weight again and write two copies.
 #[must_use]
-pub const fn optimizer_bytes(dtype: DType, optimizer: Optimizer) -> f64 {
+pub fn optimizer_bytes(dtype: DType, optimizer: Optimizer, format: StateFormat) -> f64 {
     let states = moved_states(optimizer);
-    if optimizer.is_in_place() && matches!(dtype, DType::Bf16 | DType::F16) {
-        return 3.0 * element(dtype) + states;
+    if matches!(dtype, DType::Bf16 | DType::F16) {
+        if optimizer.is_in_place() {
+            return 3.0 * element(dtype) + states;
+        }
+        if format == StateFormat::Half {
+            return 3.0 * element(dtype) + states / 2.0;
+        }
     }
     let plain = match dtype {
         DType::F32 => 12.0,
@@ -157,10 +163,12 @@ mod tests {
     #[test]
     fn bytes_by_hand() {
         // 6 for the wide gradient, 28 for Adam and its three 32-bit numbers, 2 for the weight.
-        assert_eq!(optimizer_bytes(DType::Bf16, Optimizer::AdamW), 36.0);
+        assert_eq!(optimizer_bytes(DType::Bf16, Optimizer::AdamW, StateFormat::Megatron), 36.0);
+        // Weight, gradient and two moments of 16 bits read, all but the gradient written.
+        assert_eq!(optimizer_bytes(DType::Bf16, Optimizer::AdamW, StateFormat::Half), 14.0);
         // Gradient, weight and two moments read, the last three written.
-        assert_eq!(optimizer_bytes(DType::F32, Optimizer::AdamW), 28.0);
-        assert_eq!(optimizer_bytes(DType::F32, Optimizer::Sgd), 12.0);
+        assert_eq!(optimizer_bytes(DType::F32, Optimizer::AdamW, StateFormat::Single), 28.0);
+        assert_eq!(optimizer_bytes(DType::F32, Optimizer::Sgd, StateFormat::Single), 12.0);
         assert_eq!(host_optimizer_bytes(DType::Bf16, Optimizer::AdamW), 30.0);
         assert_eq!(TYPES.map(element), [2.0, 2.0, 4.0, 2.0, 2.0]);
         assert_eq!(TYPES.map(operand), [2.0, 2.0, 4.0, 1.0, 0.5625]);

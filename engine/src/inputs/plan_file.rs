@@ -100,8 +100,16 @@ fn no_settings(file: &str, text: &[u8]) -> Diagnostic {
         true => format!("`{file}` is empty"),
         false => format!("`{file}` is neither a plan nor settings of a launcher"),
     };
-    Diagnostic::input("bad-plan", message)
-        .hint("give a plan that `-o plan.json` wrote, or to `compare` a script that starts vLLM or SGLang")
+    let starts = [
+        ("accelerate launch", "give the file of its `--config_file`, or the recipe of the program"),
+        ("deepspeed ", "give the file of its `--deepspeed` or `--deepspeed_config`"),
+    ];
+    let holds = |words: &str| text.windows(words.len()).any(|part| part == words.as_bytes());
+    let hint = starts.into_iter().find(|(words, _)| holds(words)).map_or(
+        "give a plan that `-o plan.json` wrote, or to `compare` a script that starts vLLM or SGLang",
+        |(_, hint)| hint,
+    );
+    Diagnostic::input("bad-plan", message).hint(hint)
 }
 
 /// The text of a file that holds a launcher's settings and no plan; whatever can't be read is left

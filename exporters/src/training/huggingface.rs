@@ -36,7 +36,14 @@ pub(crate) const ROW: TrainingTarget = TrainingTarget {
     }),
     // PEFT's adapters are whole, and tensor ranks split a model while it loads.
     splits: Some(|model, degrees| degrees.tensor == 1 || model.tuning.adapter.is_none()),
-    lacks: &[Lack::Parts, Lack::Predicting, Lack::OffloadedWhole, Lack::Frozen, Lack::Unnamed],
+    lacks: &[
+        Lack::Parts,
+        Lack::Predicting,
+        Lack::OffloadedWhole,
+        Lack::Frozen,
+        Lack::Unnamed,
+        Lack::ModuleNames,
+    ],
     recomputes: Some(&[Policy::None, Policy::Full]),
     types: Some(&[DType::Bf16, DType::F32]),
     launches: Some(&["pytorch-eager", "transformers-eager", "peft", "peft-2024"]),
@@ -143,7 +150,9 @@ fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> {
             ));
         }
         super::peft::add(&mut document, adapter, source);
-    } else if source.optimizer.is_in_place() {
+    } else if source.dtype == DType::Bf16
+        && (source.optimizer.is_in_place() || source.stack.keeps.is_half)
+    {
         document["dtype"] = json!("bfloat16");
     }
     // DDP sums gradients of the 32-bit weights that autocast computes with.

@@ -21,9 +21,7 @@ use ir::diagnostic::Diagnostic;
 
 pub use field::Field;
 pub(crate) use target::refused;
-pub use target::{
-    Blocks, Lack, Policy, TrainingSource, TrainingTarget, is_special, is_unnamed, names_are_known,
-};
+pub use target::{Blocks, Lack, Policy, TrainingSource, TrainingTarget};
 
 /// Refuses what only files with one strategy per layer have words for.
 pub(crate) fn by_block(source: &TrainingSource<'_>, target: &str) -> Result<(), Diagnostic> {

@@ -6,6 +6,7 @@ use ir::hyperparameters::Hyperparameters;
 use ir::plan::{Mesh, Parallelism, Plan};
 use ir::stack::{AttentionLibrary, Stack};
 use ir::tensor::DType;
+use ir::tuning::{Adapter, Modules};
 use ir::workload::Optimizer;
 
 use super::field::Field;
@@ -67,18 +68,12 @@ impl TrainingSource<'_> {
         match lack {
             Lack::Parts => self.blocks == Blocks::Parts,
             Lack::Config => self.starts.is_empty(),
-            Lack::Predicting => self.n_predicting() > 0,
-            Lack::Adafactor => self.optimizer == Optimizer::Adafactor,
-            Lack::Names => !names_are_known(self.hyperparameters),
             Lack::OffloadedSgd => self.offloads && self.optimizer == Optimizer::Sgd,
             Lack::OffloadedWhole => self.offloads && self.model.tuning.adapter.is_none(),
-            Lack::Optimizer => is_special(self.optimizer),
-            Lack::Unnamed => is_unnamed(self.optimizer),
-            Lack::Tuning => !self.model.tuning.is_whole(),
-            Lack::Frozen => self.model.tuning.adapter.is_none() && !self.model.tuning.is_whole(),
             Lack::ByBlock => self.plan.partition.stages.iter().any(|stage| !stage.each.is_empty()),
             // What the plan has chosen, the modules of targets refuse.
             Lack::Selective | Lack::PerOp | Lack::WholeSequences => false,
+            lack => lack.is_of(self.model, self.optimizer, self.hyperparameters),
         }
     }
 
@@ -90,6 +85,45 @@ impl TrainingSource<'_> {
 }
 
 impl Lack {
+    /// What models and optimizers may need, whatever the plan.
+    pub const OF_RUNS: [Self; 8] = [
+        Self::Predicting,
+        Self::Adafactor,
+        Self::Optimizer,
+        Self::Unnamed,
+        Self::Tuning,
+        Self::Frozen,
+        Self::Names,
+        Self::ModuleNames,
+    ];
+
+    /// Whether a model under an optimizer needs words for it.
+    #[must_use]
+    pub fn is_of(
+        self,
+        model: &ModelCard,
+        optimizer: Optimizer,
+        hyperparameters: Option<&Hyperparameters>,
+    ) -> bool {
+        let tuning = &model.tuning;
+        match self {
+            Self::Predicting => model.n_predictions > 1,
+            Self::Adafactor => optimizer == Optimizer::Adafactor,
+            Self::Optimizer => is_special(optimizer),
+            Self::Unnamed => is_unnamed(optimizer),
+            Self::Tuning => !tuning.is_whole(),
+            Self::Frozen => tuning.adapter.is_none() && !tuning.is_whole(),
+            Self::Names => !is_named(hyperparameters, &NAMED),
+            Self::ModuleNames => {
+                let some = |adapter: Adapter| {
+                    adapter.targets != Modules::LINEAR || !adapter.whole.is_empty()
+                };
+                tuning.adapter.is_some_and(some) && !is_named(hyperparameters, &NAMED_MODULES)
+            }
+            _ => false,
+        }
+    }
+
     /// What to do with a plan that needs it.
     pub(super) const fn export_hint(self) -> &'static str {
         match self {
@@ -109,6 +143,7 @@ impl Lack {
             Self::Frozen => {
                 "freeze the parts in your program (`requires_grad_`), and plan without `--freeze`"
             }
+            Self::ModuleNames => "plan with `targets=all` and no `whole` in `--adapter`",
             Self::ByBlock => "export to galvatron, or plan without a folder of measured layers",
             Self::Predicting => "export to megatron, or plan the model without them",
             Self::WholeSequences => "plan with `--pin sequence-parallel=on`",
@@ -130,10 +165,35 @@ const NAMED: [&str; 9] = [
     "deepseek_v3",
 ];
 
-/// Whether rules by name find a model's parameters: a graph names them as it likes.
-#[must_use]
-pub fn names_are_known(model: Option<&Hyperparameters>) -> bool {
-    model.is_some_and(|model| NAMED.contains(&model.model_type.as_str()))
+/// Model types of Transformers whose linear layers have the names of Llama's.
+const NAMED_MODULES: [&str; 22] = [
+    "arcee",
+    "cohere",
+    "cohere2",
+    "exaone4",
+    "gemma",
+    "gemma2",
+    "gemma3",
+    "gemma3_text",
+    "granite",
+    "helium",
+    "hunyuan_v1_dense",
+    "llama",
+    "ministral",
+    "mistral",
+    "nemotron",
+    "olmo",
+    "olmo2",
+    "qwen2",
+    "qwen3",
+    "seed_oss",
+    "smollm3",
+    "stablelm",
+];
+
+/// Whether a model is of one of some types: a graph names its parameters as it likes.
+fn is_named(model: Option<&Hyperparameters>, types: &[&str]) -> bool {
+    model.is_some_and(|model| types.contains(&model.model_type.as_str()))
 }
 
 /// What a target may have no words for at all.
@@ -169,17 +229,17 @@ pub enum Lack {
     Tuning,
     /// Frozen parts of a model without adapters.
     Frozen,
+    /// Adapters of some linear layers where those have names of their own.
+    ModuleNames,
 }
 
 /// Whether an optimizer is one that not every launcher has.
-#[must_use]
-pub const fn is_special(optimizer: Optimizer) -> bool {
+const fn is_special(optimizer: Optimizer) -> bool {
     !matches!(optimizer, Optimizer::AdamW | Optimizer::Sgd | Optimizer::Adafactor)
 }
 
 /// Whether an optimizer is one that Hugging Face's Trainer does not name.
-#[must_use]
-pub const fn is_unnamed(optimizer: Optimizer) -> bool {
+const fn is_unnamed(optimizer: Optimizer) -> bool {
     matches!(optimizer, Optimizer::Muon | Optimizer::AdamMini)
 }
 
@@ -203,6 +263,7 @@ impl Lack {
             Self::Unnamed => "the optimizers muon and adam-mini",
             Self::Tuning => "adapters and frozen parts",
             Self::Frozen => "frozen parts",
+            Self::ModuleNames => "adapters of some linear layers of this model",
         }
     }
 }
@@ -227,6 +288,9 @@ impl Lack {
             Self::Unnamed => "its file chooses among others",
             Self::Tuning => "its file trains all parameters",
             Self::Frozen => "its files name adapters alone",
+            Self::ModuleNames => {
+                "PEFT takes names of layers, known for models with Llama's names alone"
+            }
             Self::ByBlock => "it has one for a stage",
         }
     }

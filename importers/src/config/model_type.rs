@@ -40,11 +40,12 @@ pub(super) fn fields(bytes: Vec<u8>) -> Result<(Object, Option<Diagnostic>), Dia
                 }
             }
             let message = format!(
-                "model_type `{shown}` is not known: only its text decoder, `text_config` of type \
-                 `{found}`, is read"
+                "model_type `{shown}` is not known: only its text decoder, of type `{found}`, is \
+                 read"
             );
+            let warning = Diagnostic::warning("text-part-alone", message);
             let left = other_parts(&object);
-            let warning = Diagnostic::warning("text-part-alone", message).fact("left_out", left);
+            let warning = if left.is_empty() { warning } else { warning.fact("left_out", left) };
             (part, Some(warning))
         }
         None => (object, None),
@@ -53,15 +54,18 @@ pub(super) fn fields(bytes: Vec<u8>) -> Result<(Object, Option<Diagnostic>), Dia
 
 /// Parts of a config beside its text decoder.
 pub(super) fn other_parts(object: &Object) -> Vec<String> {
-    let is_part = |name: &&String| name.ends_with("_config") && *name != TEXT;
+    let is_part = |name: &&String| {
+        let is_other = TEXT.contains(&name.as_str()) || OF_WHOLE.contains(&name.as_str());
+        name.ends_with("_config") && !is_other
+    };
     object.keys().filter(is_part).cloned().collect()
 }
 
 /// What the whole may state for the part: types of weights.
 const OF_WHOLE: [&str; 3] = ["torch_dtype", "dtype", "quantization_config"];
 
-/// The part of a config that is a decoder of text.
-const TEXT: &str = "text_config";
+/// The part of a config that is a decoder of text, as models name it; a `thinker_config` holds one.
+const TEXT: [&str; 4] = ["text_config", "llm_config", "language_config", "thinker_config"];
 
 /// All model types that are read, and those that are refused by name.
 fn known() -> impl Iterator<Item = &'static str> {
@@ -88,7 +92,12 @@ fn plain(name: &str) -> String {
 
 /// The decoder of a model of several parts, with what the whole says of it.
 pub(super) fn text_part(object: &Object) -> Option<(Object, String)> {
-    let part = object.get(TEXT)?.as_object()?;
+    let (name, part) =
+        TEXT.iter().find_map(|name| Some((*name, object.get(*name)?.as_object()?)))?;
+    if name == "thinker_config" {
+        let inner: Object = part.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        return text_part(&inner);
+    }
     let mut merged: Object =
         part.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
     let stated = part.get("model_type").and_then(Value::as_str);

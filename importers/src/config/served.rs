@@ -1,4 +1,4 @@
-//! A config whose model has no card of its own, as layers for runs that serve: those of its text decoder.
+//! A config whose model has no card of its own, as layers: those of its text decoder.
 
 use std::path::Path;
 
@@ -14,6 +14,9 @@ use super::{card, model_type, request, stored};
 use crate::import::ImportOptions;
 use crate::json::Object;
 
+/// The code of the warning that parts of a model are left out that ops describe.
+pub const TEXT_ALONE: &str = "text-decoder-alone";
+
 /// A decoder as layers.
 pub struct Served {
     /// Its layers in order.
@@ -22,6 +25,10 @@ pub struct Served {
     pub ends: [u64; 2],
     /// What is priced as something else, and what is left out.
     pub warnings: Vec<Diagnostic>,
+    /// Type of the weights that the config states.
+    pub dtype: Option<DType>,
+    /// What a run that trains does not take of the config: types that are not understood, quantised weights.
+    pub not_trained: Vec<Diagnostic>,
 }
 
 /// A layer.
@@ -32,6 +39,8 @@ pub struct ServedLayer {
     pub extra_weights: u64,
     /// All of its parameters.
     pub parameters: u64,
+    /// Whether its figures are those of something else that is priced in its place.
+    pub is_other: bool,
 }
 
 /// Reads a config, for samples of so many tokens; `None` where it has a card, or is no decoder of text.
@@ -69,8 +78,13 @@ pub fn read(path: &Path, sequence: Option<u64>) -> Result<Option<Served>, Diagno
         card: layer.card,
         extra_weights: layer.extra_weights,
         parameters,
+        is_other: layer.as_other.is_some(),
     });
-    Ok(Some(Served { layers: layers.collect(), ends: counted.ends, warnings }))
+    let (layers, ends) = (layers.collect(), counted.ends);
+    let (dtype, untyped) = request::stated_dtype(Fields(&object))?;
+    let quantized = request::quantized(Fields(&object), "the type of the run", None)?;
+    let not_trained = untyped.into_iter().chain(quantized).collect();
+    Ok(Some(Served { layers, ends, warnings, dtype, not_trained }))
 }
 
 /// The text decoder of a config of several parts, and what is left out with it; other configs as they are.
@@ -81,9 +95,9 @@ pub(super) fn text_alone(object: Object) -> (Object, Option<Diagnostic>) {
     }
     match model_type::text_part(&object) {
         Some((part, found)) => {
-            let message = format!("only the text decoder, of type `{found}`, serves in this plan");
+            let message = format!("only the text decoder, of type `{found}`, is in this plan");
             let left: Vec<String> = model_type::other_parts(&object);
-            let warning = Diagnostic::warning("text-part-alone", message).fact("left_out", left);
+            let warning = Diagnostic::warning(TEXT_ALONE, message).fact("left_out", left);
             (part, Some(warning))
         }
         None => (object, None),
@@ -92,7 +106,11 @@ pub(super) fn text_alone(object: Object) -> (Object, Option<Diagnostic>) {
 
 /// The graph of a pass of one token.
 fn written(object: &Object, name: &str) -> Result<Graph, Diagnostic> {
-    let bytes = serde_json::to_vec(object).unwrap_or_default();
+    let mut object = object.clone();
+    // Weights are counted, whatever they are held in.
+    object
+        .retain(|name, _| !["quantization_config", "compression_config"].contains(&name.as_str()));
+    let bytes = serde_json::to_vec(&object).unwrap_or_default();
     let options = ImportOptions {
         dtype: Some(DType::Bf16),
         batch: Some(1),

@@ -185,6 +185,19 @@ const FARTHEST: usize = 4_096;
 
 pub(super) const QUOTES: [char; 2] = ['"', '\''];
 
+/// A text whose names of flags have another letter in place of one.
+pub(super) fn spelled(text: &str, from: char, to: &str) -> String {
+    let word = |word: &str| {
+        let begins = |at: &usize| *at == 0 || word[..*at].ends_with(QUOTES);
+        let Some(at) = word.find("--").filter(begins) else { return word.to_owned() };
+        let (before, flag) = word.split_at(at + 2);
+        let end = flag.find('=').unwrap_or(flag.len());
+        format!("{before}{}{}", flag[..end].replace(from, to), &flag[end..])
+    };
+    let line = |line: &str| line.split_whitespace().map(word).collect::<Vec<_>>().join(" ");
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
 /// Words as a shell parts them, quotes and substitutions and all. A quote that nothing closes is a letter; a word that begins
 /// with `#` begins a comment.
 pub(super) fn quoted(text: &str) -> Vec<&str> {

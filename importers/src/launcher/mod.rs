@@ -119,6 +119,7 @@ impl Launcher {
     #[must_use]
     pub fn guess(text: &str) -> Option<Self> {
         let words = [
+            ("llamafactory-cli", Self::LlamaFactory),
             ("--tensor-model-parallel-size", Self::Megatron),
             ("--pipeline-model-parallel", Self::Megatron),
             ("--parallelism.", Self::Torchtitan),
@@ -145,6 +146,8 @@ impl Launcher {
             ("--use-distributed-optimizer", Self::Megatron),
             ("--context-parallel-size", Self::Megatron),
             ("--expert-model-parallel-size", Self::Megatron),
+            ("--job.config_file", Self::Torchtitan),
+            ("torchtitan.train", Self::Torchtitan),
         ];
         // Keys at the top of recipes.
         let keys = [
@@ -202,7 +205,9 @@ pub fn read_for(
 ) -> Result<LaunchSettings, Diagnostic> {
     check_length(text)?;
     let of_flags = |read: &dyn Fn(&str) -> Result<LaunchSettings, Diagnostic>| {
-        let shell::Expanded { text, unset } = shell::expanded(text, &[])?;
+        let expanded = shell::expanded(&shell::unwrapped(text), &[])?;
+        expanded.check()?;
+        let shell::Expanded { text, unset, .. } = expanded;
         let mut settings = read(&text)?;
         if !unset.is_empty() {
             settings.not_judged.insert("the file does not state what they hold", unset);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ir::diagnostic::Diagnostic;
 use ir::launch::{LaunchSettings, ServerRole, ServerStart};
 
-use super::flags::{Flags, quoted};
+use super::flags::{Flags, quoted, spelled};
 use super::limits::bad;
 use super::{serving, shell};
 
@@ -41,6 +41,7 @@ const UNPRICED: [&str; 15] = [
 /// # Errors
 /// `bad-settings`, `unknown-flag`, `file-too-large`.
 pub(super) fn starts(is_vllm: bool, text: &str) -> Result<Vec<ServerStart>, Diagnostic> {
+    let text = &*shell::unwrapped(text);
     check_loops(is_vllm, &quoted(text))?;
     // A script that its arguments choose a start of, as exported ones are: each choice is one.
     let chosen = shell::choices(text);
@@ -69,7 +70,9 @@ fn of_script(
     text: &str,
     arguments: &[(String, String)],
 ) -> Result<Vec<ServerStart>, Diagnostic> {
-    let shell::Expanded { text, mut unset } = shell::expanded(text, arguments)?;
+    let expanded = shell::expanded(text, arguments)?;
+    expanded.check()?;
+    let shell::Expanded { text, mut unset, .. } = expanded;
     let words = quoted(&text);
     let starts: Vec<usize> = (0..words.len()).filter(|at| begins(is_vllm, &words, *at)).collect();
     check_number(starts.len())?;
@@ -167,7 +170,8 @@ fn first(words: &[&str], at: usize) -> usize {
 
 fn one(is_vllm: bool, text: &str) -> Result<ServerStart, Diagnostic> {
     let settings = if is_vllm { serving::vllm(text, text) } else { serving::sglang(text, text) }?;
-    let flags = Flags::new(text);
+    let text = if is_vllm { spelled(text, '_', "-") } else { text.to_owned() };
+    let flags = Flags::new(&text);
     let names = match is_vllm {
         true => ["--max-num-seqs", "--max-num-batched-tokens"],
         false => ["--max-running-requests", "--chunked-prefill-size"],

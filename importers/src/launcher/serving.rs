@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
 
-use super::flags::Flags;
+use super::flags::{Flags, spelled};
 use super::limits::bad;
 use others::Known;
 
@@ -23,7 +23,9 @@ const SGLANG: Known = Known {
 };
 
 pub(super) fn vllm(text: &str, whole: &str) -> Result<LaunchSettings, Diagnostic> {
-    let flags = Flags::new(text);
+    // Its parser takes names with underscores too.
+    let text = spelled(text, '_', "-");
+    let flags = Flags::new(&text);
     let tensor = flags.degree(&["--tensor-parallel-size", "-tp"])?;
     let data = flags.degree(&["--data-parallel-size", "-dp"])?;
     let pipeline = &["--pipeline-parallel-size", "-pp"];

@@ -4,12 +4,14 @@
 
 mod arithmetic;
 mod branches;
+mod inner;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ir::diagnostic::Diagnostic;
 
 use branches::Branches;
+pub(super) use inner::unwrapped;
 
 use super::flags::{QUOTES, quoted, substitution};
 use super::limits::MAX_BYTES;
@@ -22,6 +24,23 @@ const MOST_CHOICES: usize = 4_096;
 
 /// Words behind which a command may not run.
 const MAYBE: [&str; 2] = ["&&", "||"];
+/// What flags are named by that a plan hangs on.
+const DECISIVE: [&str; 14] = [
+    "parallel",
+    "batch",
+    "recompute",
+    "layer",
+    "seq",
+    "bf16",
+    "fp16",
+    "fp8",
+    "offload",
+    "zero",
+    "shard",
+    "optimizer",
+    "hidden",
+    "expert",
+];
 const DECLARES: [&str; 4] = ["export", "local", "declare", "readonly"];
 
 /// A script with its variables in place.
@@ -30,6 +49,24 @@ pub(super) struct Expanded {
     pub(super) text: String,
     /// Variables that stand where flags may, and that it does not set.
     pub(super) unset: Vec<String>,
+    /// Variables that hold flags which a plan hangs on, in a branch that it does not decide.
+    pub(super) undecided: Vec<String>,
+}
+
+impl Expanded {
+    /// Refuses a script whose flags hang on what it does not state.
+    ///
+    /// # Errors
+    /// `bad-settings`.
+    pub(super) fn check(&self) -> Result<(), Diagnostic> {
+        let Some(name) = self.undecided.first() else { return Ok(()) };
+        let shown: String = name.chars().take(60).collect();
+        let message = format!(
+            "the script sets the flags of `{shown}` in a branch that the file does not decide"
+        );
+        Err(Diagnostic::input("bad-settings", message)
+            .hint("give the flags as the program gets them, such as `bash -x` prints them"))
+    }
 }
 
 /// Puts values in place of variables, of which `arguments` are given by their names.
@@ -38,15 +75,15 @@ pub(super) struct Expanded {
 /// `file-too-large` where the values are longer than a file of settings may be.
 pub(super) fn expanded(text: &str, arguments: &[(String, String)]) -> Result<Expanded, Diagnostic> {
     let given = arguments.iter().map(|(name, value)| (name.clone(), Some(value.clone())));
-    let mut shell = Shell { values: given.collect() };
-    let mut expanded = Expanded { text: String::new(), unset: Vec::new() };
+    let mut shell = Shell { values: given.collect(), maybe: BTreeSet::new() };
+    let mut expanded = Expanded { text: String::new(), unset: Vec::new(), undecided: Vec::new() };
     if !text.contains('$') {
         expanded.text.push_str(text);
         return Ok(expanded);
     }
     let words = quoted(text);
     let (mut at, mut branches, mut may_skip) = (0, Branches::default(), false);
-    let (mut is_command, mut last) = (false, String::new());
+    let (mut is_command, mut last, mut is_left) = (false, String::new(), false);
     while let Some(word) = words.get(at) {
         at += 1;
         let plain = word.trim_end_matches(';');
@@ -59,30 +96,35 @@ pub(super) fn expanded(text: &str, arguments: &[(String, String)]) -> Result<Exp
         if runs == Some(false) {
             continue;
         }
+        if let Some((n, is_true)) = branches::tested(word, &words[at..], &value) {
+            at += n;
+            (may_skip, is_left) = (is_true.is_none(), is_left || is_true == Some(false));
+            continue;
+        }
         if let ("source", Some(file)) = (*word, words.get(at)) {
             expanded.unset.push(format!("source {}", shell.expand(file, MAX_DEPTH)?));
         }
         let is_sure = runs == Some(true) && !may_skip;
+        let was_left = is_left;
         may_skip = MAYBE.contains(&plain) || may_skip && DECLARES.contains(&plain);
+        is_left &= DECLARES.contains(&plain);
         let written = match assignment(plain) {
             Some((name, value)) => {
                 let adds = plain[name.len()..].starts_with('+');
                 let value = shell.assigned_value(value, &words, &mut at)?;
-                let before = if adds { shell.value_of(name).map(str::to_owned) } else { None };
-                // What is added to what the file does not state is not stated.
-                let is_sure = is_sure && (!adds || before.is_some() || !shell.knows(name));
-                let value = before.unwrap_or_default() + &value;
-                let is_used = is_flags(&value) && is_named(text, name);
-                let assigned = (!is_used).then(|| format!("{name}={}", requoted(&value)));
-                shell.set(name, is_sure.then_some(value));
-                assigned.unwrap_or_default()
+                if was_left {
+                    continue;
+                }
+                let assigned = Assigned { name, value, adds, is_sure };
+                shell.assign(text, assigned, &mut expanded)
             }
             None => shell.expand(word, MAX_DEPTH)?,
         };
-        let is_unset = written.trim_matches(QUOTES).starts_with('$') && is_command;
         let name = written.trim_matches(QUOTES);
-        if is_unset && !last.starts_with("--") && !is_rest(name) {
-            expanded.unset.push(name.to_owned());
+        if name.starts_with('$') && is_command && !last.starts_with("--") && !is_rest(name) {
+            let is_maybe = shell.maybe.iter().any(|maybe| is_named(name, maybe));
+            let of = if is_maybe { &mut expanded.undecided } else { &mut expanded.unset };
+            of.push(name.to_owned());
         }
         is_command |= written.ends_with(".py") || written.starts_with("--");
         expanded.text.push_str(&written);
@@ -95,6 +137,15 @@ pub(super) fn expanded(text: &str, arguments: &[(String, String)]) -> Result<Exp
         }
     }
     Ok(expanded)
+}
+
+/// `NAME=value`, or `NAME+=value`.
+struct Assigned<'a> {
+    name: &'a str,
+    value: String,
+    adds: bool,
+    /// Whether it is known to run.
+    is_sure: bool,
 }
 
 /// Arguments by which a script chooses what it starts: a list of names and values for each pattern of its first
@@ -174,11 +225,44 @@ fn requoted(value: &str) -> String {
 struct Shell {
     /// Values by name; none where what is set is not known.
     values: BTreeMap<String, Option<String>>,
+    /// Names of what holds flags which a plan hangs on, in branches that may run.
+    maybe: BTreeSet<String>,
 }
 
 impl Shell {
     fn set(&mut self, name: &str, value: Option<String>) {
         self.values.insert(name.to_owned(), value);
+    }
+
+    /// Takes a value; returns what stays of the words.
+    fn assign(&mut self, text: &str, assigned: Assigned<'_>, expanded: &mut Expanded) -> String {
+        let Assigned { name, mut value, mut adds, is_sure } = assigned;
+        // A list that begins with what it was is added to.
+        if let Some(more) = self.value_of(name).and_then(|old| value.strip_prefix(old))
+            && !(adds || is_sure)
+        {
+            (value, adds) = (more.to_owned(), true);
+        }
+        let before = if adds { self.value_of(name).map(str::to_owned) } else { None };
+        let is_named = is_named(text, name);
+        let is_maybe = !is_sure && is_flags(&value) && is_named;
+        let is_decisive = is_maybe && DECISIVE.iter().any(|part| value.contains(part));
+        if is_maybe && before.is_some() {
+            // What may be added is left out, and named.
+            let of = if is_decisive { &mut expanded.undecided } else { &mut expanded.unset };
+            of.push(format!("{name}+=({})", value.trim()));
+            return String::new();
+        }
+        if is_decisive {
+            self.maybe.insert(name.to_owned());
+        }
+        // What is added to what the file does not state is not stated.
+        let is_sure = is_sure && (!adds || before.is_some() || !self.knows(name));
+        let value = before.unwrap_or_default() + &value;
+        let is_used = is_flags(&value) && is_named;
+        let left = (!is_used).then(|| format!("{name}={}", requoted(&value)));
+        self.set(name, is_sure.then_some(value));
+        left.unwrap_or_default()
     }
 
     fn knows(&self, name: &str) -> bool {
@@ -209,7 +293,7 @@ impl Shell {
         let mut element = first;
         loop {
             let is_last = closes(element);
-            let part = if is_last { element.trim_end_matches(')') } else { element };
+            let part = if is_last { element.trim_end_matches([')', ';']) } else { element };
             let value = self.expand(part, MAX_DEPTH)?;
             // What is used without quotes is parted at blanks.
             let bare = value.trim_matches(QUOTES);
@@ -291,5 +375,44 @@ impl Shell {
             (_, Some(_)) => known,
             _ => None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_test_decides_is_added_or_left() {
+        for (test, more) in [
+            ("[ $PP -gt 1 ] &&", true),
+            ("[ $PP -gt 4 ] &&", false),
+            ("[[ $PP = 1 ]] ||", true),
+            ("[ -n \"$PP\" ] && [ $PP -eq 2 ] &&", true),
+            ("[ $PP -gt 4 ] && export", false),
+        ] {
+            let script = format!(
+                "PP=2\nA=(--b 1)\n{test} A+=(--layers-per-chunk 4);\nrun a.py \"${{A[@]}}\""
+            );
+            let expanded = expanded(&script, &[]).unwrap();
+            assert_eq!(expanded.text.contains("--layers-per-chunk"), more, "{test}");
+            assert!(expanded.text.contains("--b 1") && expanded.check().is_ok(), "{test}");
+        }
+    }
+
+    #[test]
+    fn flags_of_an_undecided_branch_are_named_or_refused() {
+        let script = |flags: &str| {
+            format!(
+                "A=(--b 1)\nif [ -n \"$KEY\" ]; then A=(\"${{A[@]}}\" {flags}); fi\nrun a.py ${{A[@]}}"
+            )
+        };
+        let idle = expanded(&script("--wandb-project x"), &[]).unwrap();
+        assert_eq!(idle.unset, ["A+=(--wandb-project x)"]);
+        assert!(idle.text.contains("--b 1") && idle.check().is_ok());
+        let decisive = expanded(&script("--micro-batch-size 4"), &[]).unwrap();
+        assert_eq!(decisive.check().unwrap_err().code, "bad-settings");
+        let either = "if [ $K ]; then A=(--fp8 x); else A=(--bf16); fi\nrun a.py ${A[@]}";
+        assert_eq!(expanded(either, &[]).unwrap().check().unwrap_err().code, "bad-settings");
     }
 }

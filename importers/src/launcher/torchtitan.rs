@@ -13,7 +13,7 @@ use ir::stack::Scaling;
 use ir::tensor::DType;
 use ir::workload::Optimizer;
 
-use super::flags::{Flags, not_judged};
+use super::flags::{Flags, not_judged, spelled};
 use super::limits::{MOST_LAYERS, MOST_SAMPLES, bad};
 
 /// Members of `ParallelismConfig`, and those of `TrainingConfig` and of the optimizer that look like ones that
@@ -24,7 +24,6 @@ const OTHERS: &[&str] = &[
     "--parallelism.context_parallel_load_balancer",
     "--parallelism.context_parallel_ptrr_mask_key",
     "--parallelism.context_parallel_rotate_method",
-    "--parallelism.disable_loss_parallel",
     "--parallelism.enable_compiled_autograd",
     "--parallelism.expert_parallel_comm_backend",
     "--optimizer.beta1",
@@ -71,7 +70,8 @@ const SINGLE: [&str; 3] = ["1F1B", "GPipe", "PipelineScheduleSingle"];
 const FOLDED: [&str; 2] = ["ZBVZeroBubble", "DualPipeV"];
 
 pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
-    let text = underscored(text);
+    // Its parser takes names with hyphens too.
+    let text = spelled(text, '-', "_");
     let flags = Flags::new(&text);
     let degree = |name: &str| flags.degree(&[own(name).as_str()]);
     let pipeline = degree("pipeline_parallel_degree")?;
@@ -110,7 +110,8 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         dtype: dtype(&flags, scaling)?,
         stack: StackSettings {
             scaling,
-            compiled: compiled(&flags)?,
+            // Blocks are compiled where a flag says so.
+            compiled: Some(compiled(&flags)?.unwrap_or(false)),
             overlaps_tensor: asynchronous(&flags)?.map(|(_, is_used)| is_used),
             ..StackSettings::default()
         },
@@ -136,14 +137,40 @@ fn check(flags: &Flags<'_>, settings: &LaunchSettings) -> Result<(), Diagnostic>
             "stages are those of the schedule or of a list of modules",
         ),
         ("--optimizer.early_step_in_backward", "plans keep gradients until the step's end"),
+        ("--parallelism.disable_loss_parallel", "tensor ranks share out logits in a plan"),
     ])?;
+    elsewhere(flags)?;
     whole_experts(flags)?;
     if settings.offloads_parameters && settings.zero != Some(ZeroStage::Parameters) {
         let why = "parameters that stay whole between the passes stay on the devices";
         return Err(not_judged("--training.enable_cpu_offload", why));
     }
     flags.finish("--parallelism.", OTHERS)?;
-    flags.finish("--compile.", OTHERS)
+    flags.finish("--compile.", OTHERS)?;
+    for (flag, value) in flags.unread() {
+        let path = flag.trim_start_matches('-');
+        if flag.starts_with("--") && path.contains('.') {
+            document::check(path, value)?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses settings that are in another file.
+fn elsewhere(flags: &Flags<'_>) -> Result<(), Diagnostic> {
+    for flag in ["--job.config_file", "--config", "--module"] {
+        let Some(value) = flags.text(flag)? else { continue };
+        let shown: String = value.chars().take(80).collect();
+        let message = format!("`{flag} {shown}` takes settings that are not in this file");
+        let hint = match shown.ends_with(".toml") {
+            true => "give that file, with the flags of this one as its members",
+            false => "write its settings as flags, such as --training.local_batch_size, without it",
+        };
+        return Err(Diagnostic::input("not-judged", message)
+            .fact("setting", flag.to_owned())
+            .hint(hint));
+    }
+    Ok(())
 }
 
 /// Whether blocks are compiled; `None` where no flag says it.
@@ -217,19 +244,6 @@ fn idle(
         idle.push((flag.to_owned(), "compiled blocks: `--compile.enable`"));
     }
     Ok(idle.into_iter().map(|(flag, needed)| (flag, needed.to_owned())).collect())
-}
-
-/// Names with hyphens, which its parser takes too, with underscores.
-fn underscored(text: &str) -> String {
-    let word = |word: &str| {
-        let begins = |at: &usize| *at == 0 || word[..*at].ends_with(['"', '\'']);
-        let Some(at) = word.find("--").filter(begins) else { return word.to_owned() };
-        let (before, flag) = word.split_at(at + 2);
-        let end = flag.find('=').unwrap_or(flag.len());
-        format!("{before}{}{}", flag[..end].replace('-', "_"), &flag[end..])
-    };
-    let line = |line: &str| line.split_whitespace().map(word).collect::<Vec<_>>().join(" ");
-    text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Who holds which layers.

@@ -11,6 +11,7 @@
 //! one fp32 per row and one per column (Shazeer and Stern 2018, algorithm 4); vectors keep one per
 //! element.
 
+use ir::card::StateFormat;
 use ir::tensor::{DType, Tensor};
 use ir::units::Bytes;
 use ir::workload::Optimizer;
@@ -85,7 +86,9 @@ pub(super) fn traffic(parameter: &Tensor, states: &States, optimizer: Optimizer)
         DType::F64 => (DType::F32, 2.0),
         dtype => (dtype, 1.0),
     };
-    let all = wider * precision::optimizer_bytes(dtype, optimizer) * elements(parameter) as f64;
+    let format = StateFormat::Megatron;
+    let all =
+        wider * precision::optimizer_bytes(dtype, optimizer, format) * elements(parameter) as f64;
     let gradient = if states.master == Bytes::ZERO { Bytes::ZERO } else { states.gradient };
     let written = parameter.bytes + states.master + states.moments + gradient;
     (Bytes((all as u64).saturating_sub(written.get())), written)

@@ -61,6 +61,21 @@ pub struct GraphFacts {
 /// Those of the readers; `sequence-fixed` where a graph has another length; `training-twice` and
 /// others of [`Passes::of`].
 pub fn read(path: &Path, sequence: Option<u64>, flags: &ModelRequest) -> Result<Model, Diagnostic> {
+    let layers = is_plain(path, flags).then(|| layered::trained((path, sequence), true));
+    layers.flatten().map_or_else(|| read_by_ops(path, sequence, flags), Ok)
+}
+
+/// Whether a model is the one that its config states, without sizes of a graph.
+fn is_plain(path: &Path, flags: &ModelRequest) -> bool {
+    importers::is_config(path) && flags.dims.is_empty() && flags.batch_axis.is_empty()
+}
+
+/// The same, of models without a card by their ops.
+fn read_by_ops(
+    path: &Path,
+    sequence: Option<u64>,
+    flags: &ModelRequest,
+) -> Result<Model, Diagnostic> {
     // One sample, in the 16 bits that training computes in.
     let dtype = flags.dtype.or(Some(DType::Bf16));
     let mut one = ModelRequest { batch: Some(1), micro_batch: None, dtype, ..flags.clone() };
@@ -96,7 +111,14 @@ pub fn read(path: &Path, sequence: Option<u64>, flags: &ModelRequest) -> Result<
     let line = Line::of(graph);
     let found = structure::find(&line);
     let sums = figures::of(graph, &found, Some(&passes));
-    let (card, blocks, kind) = match template::model(&line, &found, &sums) {
+    let template = template::model(&line, &found, &sums);
+    if template.is_err() && is_written_out && is_plain(path, flags) {
+        let layers = layered::trained((path, sequence), false);
+        if let Some(model) = layers {
+            return Ok(model);
+        }
+    }
+    let (card, blocks, kind) = match template {
         Ok((card, blocks)) => (card.clone(), blocks, template::sentence(&card)),
         Err(mismatch) => {
             let fused = Passes::fused(graph.clone())?;
@@ -190,7 +212,7 @@ fn read_served(
 ) -> Result<Model, Diagnostic> {
     let is_tried = may_be_layered && importers::is_config(path);
     let layered = if is_tried { layered::read(path, sequence)? } else { None };
-    let Some(model) = layered else { return read(path, sequence, flags) };
+    let Some(model) = layered else { return read_by_ops(path, sequence, flags) };
     without_dimensions(flags)?;
     Ok(model)
 }

@@ -19,7 +19,7 @@ use cost_model::runs::oracle::{self, StageOracle};
 use cost_model::runs::unlike::{Fleet, NodeGroup, groups_of};
 use documents::plan::losses::ReplacedDocument;
 use documents::plan::request::RequestDocument;
-use exporters::training::{Lack, is_special, is_unnamed, names_are_known};
+use exporters::training::Lack;
 use ir::card::{ModelCard, SequenceParallel, Skew, ZeroStage};
 use ir::cluster::{Cluster, Device, DeviceKind};
 use ir::diagnostic::Diagnostic;
@@ -29,7 +29,6 @@ use ir::plan::Plan;
 use ir::profile::Profile;
 use ir::stack::Stack;
 use ir::units::Bytes;
-use ir::workload::Optimizer;
 use planner::training::search_3d::space::{Capabilities, Pins, Space, device_counts};
 
 use super::model::{self, GraphFacts, Model};
@@ -461,16 +460,11 @@ impl Setting {
             (Lack::Parts, self.model.is_of_parts()),
             (Lack::Config, self.graph.is_none()),
             (Lack::ByBlock, self.layers.is_some()),
-            (Lack::Predicting, self.model.n_predictions > 1),
             (Lack::WholeSequences, is_whole && self.model.has_experts()),
-            (Lack::Adafactor, self.numbers.optimizer == Optimizer::Adafactor),
-            (Lack::Optimizer, is_special(self.numbers.optimizer)),
-            (Lack::Unnamed, is_unnamed(self.numbers.optimizer)),
-            (Lack::Tuning, !self.model.tuning.is_whole()),
-            (Lack::Frozen, self.model.tuning.adapter.is_none() && !self.model.tuning.is_whole()),
-            (Lack::Names, !names_are_known(self.hyperparameters.as_ref())),
         ];
-        needs.into_iter().filter(|(_, is)| *is).map(|(need, _)| need).collect()
+        let (optimizer, built) = (self.numbers.optimizer, self.hyperparameters.as_ref());
+        let of_run = Lack::OF_RUNS.into_iter().filter(|n| n.is_of(&self.model, optimizer, built));
+        needs.into_iter().filter(|(_, is)| *is).map(|(need, _)| need).chain(of_run).collect()
     }
 
     /// What the launcher of the stack has words for, where no executor was named: it limits the

@@ -15,6 +15,7 @@ use cost_model::runs::judge::costs::PipelineCosts;
 use ir::card::ModelCard;
 use ir::cluster::DeviceKind;
 use ir::diagnostic::Diagnostic;
+use ir::tuning::Tuning;
 use ir::units::Bytes;
 use serde_json::{Value, json};
 
@@ -81,9 +82,9 @@ pub fn explain(on: &Planned, share: &str, page: &Page) -> Result<Value, Diagnost
     }))
 }
 
-/// Operations of the forward pass of all blocks for one sample: a third of a step's.
+/// Operations of the forward pass of all blocks for one sample: a third of a step's that trains all.
 fn forward_flops(model: &ModelCard) -> f64 {
-    let mut blocks = model.clone();
+    let mut blocks = ModelCard { tuning: Tuning::default(), ..model.clone() };
     blocks.groups.iter_mut().for_each(|group| group.card.vocabulary = 0);
     model_flops(&blocks, 1) / 3.0
 }

@@ -162,7 +162,7 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
     text.push_str(&recompute_flags(recompute(source, TARGET)?)?);
     text.push_str(kernels(source.stack));
     experts(source, &mut text);
-    let shape = model::shape(source.model, source.hyperparameters, source.sequence_length);
+    let shape = model::shape(source);
     for (flag, value) in &shape.flags {
         let _ = writeln!(text, "{}", format!("--{flag} {value}").trim_end());
     }

@@ -4,6 +4,8 @@ use ir::card::{Attention, FeedForward, Head, ModelCard, TransformerCard};
 use ir::diagnostic::Diagnostic;
 use ir::hyperparameters::{Hyperparameters, Rotary, RotaryScaling, Router, RouterScores};
 
+use crate::training::target::TrainingSource;
+
 /// What the flags say, and what they leave out of the model.
 #[derive(Default)]
 pub(super) struct Shape {
@@ -40,13 +42,15 @@ impl Shape {
 }
 
 /// Flags of a model. A card that was read off a graph has no hyperparameters: what it lacks is
-/// listed.
-pub(super) fn shape(
-    model: &ModelCard,
-    hyperparameters: Option<&Hyperparameters>,
-    sequence: u64,
-) -> Shape {
+/// listed. Layers of a decoder without a card of its own are known by their figures alone.
+pub(super) fn shape(source: &TrainingSource<'_>) -> Shape {
+    let (model, hyperparameters) = (source.model, source.hyperparameters);
+    let sequence = source.sequence_length;
     let mut shape = Shape::default();
+    if hyperparameters.is_none() && source.starts.is_empty() {
+        shape.lacks("the layers of this model, whose flags its own recipe has");
+        return shape;
+    }
     let Some(first) = model.groups.first() else { return shape };
     widths(&mut shape, model, &first.card);
     attention(&mut shape, &first.card);

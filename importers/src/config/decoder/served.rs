@@ -14,6 +14,9 @@ use crate::config::fields::{Fields, invalid};
 /// Elements of 16 bits that hold one of 32, which states of recurrences are kept in.
 const WIDE: u64 = 2;
 
+/// Elements of the widest heads of fused kernels.
+const WIDEST: u64 = 256;
+
 /// A layer.
 pub(in crate::config) struct Layer {
     pub card: TransformerCard,
@@ -61,7 +64,7 @@ impl Decoder {
         let dense = if experts.is_some() { 0 } else { feed_forward };
         let of_fed = dense.saturating_mul(1 + form.n_first()).saturating_add(of_experts);
         let own = products.saturating_sub(h.saturating_mul(of_fed));
-        let (attention, as_other) = self.mixer_as(kind, &n, (sequence, own))?;
+        let (attention, as_other) = self.mixer_as(kind, &mut n, (sequence, own))?;
         let card = TransformerCard {
             name: name.to_owned(),
             n_layers: u32::try_from(self.layers.len()).unwrap_or(u32::MAX),
@@ -115,14 +118,15 @@ impl Decoder {
     fn mixer_as(
         &self,
         kind: Kind,
-        n: &Sizes,
+        n: &mut Sizes,
         (sequence, products): (u64, u64),
     ) -> Done<(Attention, Option<&'static str>)> {
         let fields = Fields(&self.fields);
+        if let Some(cache) = self.cache_of_others(kind, n, sequence)? {
+            let as_other = (cache > 0).then_some("attention of equal weights and cache");
+            return Ok((equivalent(n, products, cache), as_other));
+        }
         let dim = n.head_dim.saturating_add(n.value_dim).div_ceil(2).max(1);
-        let like = |cache: u64| {
-            (equivalent(n, products, cache), Some("attention of equal weights and cache"))
-        };
         let full = || match n.latent {
             Some(latent) => Attention::Latent {
                 query_rank: latent.query_rank,
@@ -134,12 +138,6 @@ impl Decoder {
             None => Attention::Heads { dim },
         };
         Ok(match kind.mixer {
-            Mixer::Compressed(is_picked) => {
-                like(self.entries_kept(n, (sequence, Some(is_picked)))?)
-            }
-            Mixer::Window(_) if self.style.attention.is_entries => {
-                like(self.entries_kept(n, (sequence, None))?)
-            }
             Mixer::Full => (full(), None),
             Mixer::Window(tokens) => match n.latent {
                 Some(_) => (full(), Some("attention to all tokens")),
@@ -158,17 +156,29 @@ impl Decoder {
                 (attention, Some("attention to all tokens"))
             }
             Mixer::Blocks => (full(), Some("attention to all tokens")),
-            Mixer::Space(_)
-            | Mixer::Delta(_)
-            | Mixer::Lightning
-            | Mixer::Convolution
-            | Mixer::Recurrence => like(kept(fields, kind.mixer, n)?),
-            Mixer::None | Mixer::Linear => (equivalent(n, products, 0), None),
-            Mixer::Both(_) | Mixer::Routed | Mixer::Shared | Mixer::Cross => {
+            _ => {
                 let value = Value::from(format!("{:?}", kind.mixer));
                 return Err(invalid("layer_types", &value, "layers of this type have no card"));
             }
         })
+    }
+
+    /// Elements that mixers other than attention to tokens keep of a sample.
+    fn cache_of_others(&self, kind: Kind, n: &Sizes, sequence: u64) -> Done<Option<u64>> {
+        let kept = match kind.mixer {
+            Mixer::Compressed(is_picked) => self.entries_kept(n, (sequence, Some(is_picked)))?,
+            Mixer::Window(_) if self.style.attention.is_entries => {
+                self.entries_kept(n, (sequence, None))?
+            }
+            Mixer::Space(_)
+            | Mixer::Delta(_)
+            | Mixer::Lightning
+            | Mixer::Convolution
+            | Mixer::Recurrence => kept(Fields(&self.fields), kind.mixer, n)?,
+            Mixer::None | Mixer::Linear => 0,
+            _ => return Ok(None),
+        };
+        Ok(Some(kept))
     }
 
     /// Elements that attention to entries keeps of a sample.
@@ -204,11 +214,15 @@ fn of_attention(card: &TransformerCard) -> u64 {
     }
 }
 
-/// Attention to a window, with so many weights of products, whose cache has so many elements of a sample.
-fn equivalent(n: &Sizes, products: u64, cache: u64) -> Attention {
+/// Attention to a window, with so many weights of products, whose cache has so many elements of a sample: of more
+/// heads than the layer states where theirs would be wider than fused kernels take.
+fn equivalent(n: &mut Sizes, products: u64, cache: u64) -> Attention {
     let width =
         n.heads.saturating_add(n.kv_heads).saturating_mul(2).saturating_mul(n.hidden).max(1);
-    let dim = (products / width).max(1);
+    let times = (products / width).div_ceil(WIDEST).max(1);
+    n.heads = n.heads.saturating_mul(times);
+    n.kv_heads = n.kv_heads.saturating_mul(times);
+    let dim = (products / width.saturating_mul(times)).max(1);
     let token = n.kv_heads.saturating_mul(dim).saturating_mul(2).max(1);
     Attention::Window { dim, tokens: cache.div_ceil(token).max(1) }
 }

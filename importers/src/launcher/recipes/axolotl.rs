@@ -3,6 +3,7 @@
 use ir::card::{Recompute, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
+use ir::stack::AttentionKernel;
 use ir::tuning::{Adapter, AdapterKind, Module, Modules};
 
 use serde_json::Value;
@@ -16,10 +17,11 @@ use super::tuned;
 const IDLE: &str = include_str!("axolotl.txt");
 
 /// Keys that change what runs in a way that no plan has.
-const REFUSED: [(&str, &str); 24] = [
+const REFUSED: [(&str, &str); 25] = [
     ("load_in_8bit", "frozen weights are kept in 16 or 4 bits"),
     ("peft_layers_to_transform", "adapters are in all layers"),
     ("lora_layers_to_transform", "adapters are in all layers"),
+    ("peft_layer_replication", "layers are those of the model"),
     ("gptq", "parameters are kept in a plan's types"),
     ("unfrozen_parameters", "all parameters are trained in a plan"),
     ("freeze_mm_modules", "all parameters are trained in a plan"),
@@ -99,6 +101,15 @@ pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         deepspeed_file: file,
         ..LaunchSettings::default()
     };
+    settings.stack.attention = match keys.text("attn_implementation").as_deref() {
+        Some("eager") => Some(AttentionKernel::Unfused),
+        Some("flash_attention_2" | "flash_attention_3") => Some(AttentionKernel::Flash),
+        None | Some("sdpa") => None,
+        Some(other) => {
+            let why = "eager, sdpa and flash_attention_2 are";
+            return Err(not_judged(&format!("attn_implementation: {other}"), why));
+        }
+    };
     let kernels = keys.noted(&KERNELS);
     if !kernels.is_empty() {
         settings.not_judged.insert("kernels are those of the stack", kernels);
@@ -158,6 +169,10 @@ fn adapter(keys: &Keys) -> Result<Option<Adapter>, Diagnostic> {
         }
         None => return Ok(None),
     };
+    let doubles = "bnb_config_kwargs.bnb_4bit_use_double_quant";
+    if is_quantised && keys.switch(doubles)? == Some(false) {
+        return Err(not_judged(&format!("{doubles}: false"), "NF4 with double quantisation is"));
+    }
     let stated = tuned::targets(keys, "lora_target_modules")?;
     let is_linear = keys.is_on("lora_target_linear")?;
     // As PEFT takes it for models of Llama's kind.

@@ -1,5 +1,7 @@
 //! Recipes of LLaMA-Factory, whose other keys are those of the Trainer of Transformers.
 
+use std::fmt::Write as _;
+
 use ir::card::{Recompute, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
@@ -7,8 +9,11 @@ use ir::stack::AttentionKernel;
 use ir::tuning::{Adapter, AdapterKind, Modules};
 use ir::workload::Optimizer;
 
-use super::super::flags::not_judged;
+use serde_json::Value;
+
+use super::super::flags::{QUOTES, not_judged, quoted};
 use super::super::limits::bad;
+use super::super::shell;
 use super::keys::Keys;
 use super::tuned;
 
@@ -31,8 +36,45 @@ const REFUSED: [(&str, &str); 12] = [
     ("use_ray", "its processes are started by another program"),
 ];
 
+/// The command that takes a recipe, or its keys as flags.
+const COMMAND: &str = "llamafactory-cli";
+
+/// The keys that a script gives its command as flags; `None` for what is no script.
+fn of_command(text: &str) -> Result<Option<String>, Diagnostic> {
+    if !text.contains(COMMAND) {
+        return Ok(None);
+    }
+    let expanded = shell::expanded(&shell::unwrapped(text), &[])?;
+    expanded.check()?;
+    let mut words = quoted(&expanded.text).into_iter().skip_while(|word| !word.ends_with(COMMAND));
+    let _command = words.next();
+    let mut words = words.skip_while(|word| *word == "train").peekable();
+    let mut keys = String::new();
+    while let Some(word) = words.next_if(|word| !["&&", "||", "&", "|", ";"].contains(word)) {
+        let Some(flag) = word.strip_prefix("--") else {
+            let shown: String = word.chars().take(80).collect();
+            let message =
+                format!("`{COMMAND} train {shown}` takes settings that are not in this file");
+            return Err(Diagnostic::input("not-judged", message).hint("give that file"));
+        };
+        let (key, value) = match flag.split_once('=') {
+            Some((key, value)) => (key, Some(value)),
+            None => (flag, words.next_if(|word| !word.starts_with("--"))),
+        };
+        let value = value.map_or("true", |value| value.trim_matches(QUOTES));
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
+        let is_word = !value.is_empty() && value.chars().all(is_plain);
+        let value = if is_word { value.to_owned() } else { Value::from(value).to_string() };
+        let key = Value::from(key).to_string();
+        // Writing to a string can't fail.
+        let _ = writeln!(keys, "{key}: {value}");
+    }
+    Ok(Some(keys))
+}
+
 pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
-    let keys = Keys::read(text)?;
+    let command = of_command(text)?;
+    let keys = Keys::read(command.as_deref().unwrap_or(text))?;
     let stated = |key: &str, fits: &[&str], why: &str| match keys.text(key) {
         Some(other) if !fits.contains(&other.as_str()) => {
             Err(not_judged(&format!("{key}: {other}"), why))
@@ -88,6 +130,12 @@ fn attention(keys: &Keys) -> Result<Option<AttentionKernel>, Diagnostic> {
 /// Its optimizer, whose states `pure_bf16` keeps in 16 bits.
 fn optimizer(keys: &Keys) -> Result<Optimizer, Diagnostic> {
     let named = tuned::optimizer(keys, "optim")?;
+    let is_whole = keys.text("finetuning_type").as_deref() == Some("full");
+    if is_whole && named.is_in_place() && keys.is_on("bf16")? && !keys.is_on("pure_bf16")? {
+        let why = "trained weights are in single precision there but under `pure_bf16`, and in a plan in 16 \
+                   bits beside such states";
+        return Err(not_judged("optim", why));
+    }
     Ok(match (named, keys.is_on("use_adam_mini")?, keys.is_on("use_muon")?) {
         (_, true, _) => Optimizer::AdamMini,
         (_, _, true) => Optimizer::Muon,

@@ -13,7 +13,8 @@ const MOST_NAMED: usize = 12;
 
 /// The flags of a server.
 pub(super) struct Known {
-    /// `CLASS NAME,NAME`, a line each: `idle`, `noted`, or `refused>N` for values above.
+    /// `CLASS NAME,NAME`, a line each: `idle`, `noted`, `model` for what changes it, or `refused>N` for values
+    /// above; `NAME*` for all that begin so.
     pub table: &'static str,
     /// Words that its command begins with.
     pub starts: &'static [&'static str],
@@ -22,9 +23,16 @@ pub(super) struct Known {
 impl Known {
     /// The class of a flag.
     fn class(&self, flag: &str) -> Option<&'static str> {
-        let rows = self.table.lines().filter_map(|row| row.split_once(' '));
-        let mut found = rows.filter(|(_, names)| names.split(',').any(|name| name == flag));
-        found.next().map(|(class, _)| class)
+        let of = |flag: &str| {
+            let is_it = |name: &str| match name.strip_suffix('*') {
+                Some(begins) => flag.starts_with(begins),
+                None => name == flag,
+            };
+            let mut rows = self.table.lines().filter_map(|row| row.split_once(' '));
+            rows.find(|(_, names)| names.split(',').any(is_it)).map(|(class, _)| class)
+        };
+        // Switches of argparse's `BooleanOptionalAction` have a second name.
+        of(flag).or_else(|| of(&flag.replacen("--no-", "--", 1)))
     }
 
     /// Settings with what the other flags of a script mean.
@@ -93,8 +101,11 @@ fn plain(word: &str) -> String {
     name.replace('_', "-")
 }
 
-/// Refuses a flag whose value is above what leaves layers where they are.
+/// Refuses a flag that changes the model, or whose value is above what leaves layers where they are.
 fn refuse(class: &str, flag: &str, value: Option<&str>) -> Result<(), Diagnostic> {
+    if class == "model" {
+        return Err(not_judged(flag, "it changes the model; give a config with the change"));
+    }
     let most: f64 = class.trim_start_matches("refused>").parse().unwrap_or(0.0);
     let is_off = match value {
         Some(value) => match value.parse::<f64>() {

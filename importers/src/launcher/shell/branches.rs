@@ -120,6 +120,24 @@ impl Branches {
     }
 }
 
+/// A test that decides whether the command behind it runs, `[ a ] && command`: the words of it behind the first one,
+/// and whether that command runs; `None` for any other word.
+pub(super) fn tested(
+    word: &str,
+    rest: &[&str],
+    value: &dyn Fn(&str) -> String,
+) -> Option<(usize, Option<bool>)> {
+    let close = match word {
+        "[" => "]",
+        "[[" => "]]",
+        _ => return None,
+    };
+    let end = rest.iter().take(LONGEST).position(|word| *word == close)?;
+    let joins = rest.get(end + 1).filter(|word| ["&&", "||"].contains(word))?;
+    let is_true = truth(&rest[..end], value);
+    Some((end + 2, is_true.map(|is_true| is_true == (*joins == "&&"))))
+}
+
 /// Whether a condition of tests holds: `[ a = b ]`, `[[ a == b && -n c ]]`, one by one from the left.
 fn truth(words: &[&str], value: &dyn Fn(&str) -> String) -> Option<bool> {
     let is_bracket = |word: &&&str| ["[", "[[", "]", "]]"].contains(&word.trim_end_matches(';'));

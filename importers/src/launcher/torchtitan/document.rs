@@ -43,6 +43,32 @@ pub(crate) fn is(text: &str) -> bool {
     text.lines().any(|line| ["[parallelism]", "[training]"].contains(&line.trim()))
 }
 
+/// Whether a value leaves a member off.
+fn is_off(value: &str) -> bool {
+    ["false", "False", "[]", "\"\"", "''", "0", "\"disabled\""].contains(&value)
+}
+
+/// Refuses a member that is on and in no plan.
+fn refuse(path: &str, is_off: bool) -> Result<(), Diagnostic> {
+    match REFUSED.iter().find(|(refused, _)| *refused == path && !is_off) {
+        Some((_, why)) => Err(not_judged(path, why)),
+        None => Ok(()),
+    }
+}
+
+/// Whether a flag that names a member beside those that are read is one without effect.
+///
+/// # Errors
+/// `not-judged` for one that changes what runs, `unknown-flag`.
+pub(super) fn check(path: &str, value: Option<&str>) -> Result<(), Diagnostic> {
+    refuse(path, value.is_some_and(is_off))?;
+    let section = path.rsplit_once('.').map_or("", |(section, _)| section);
+    let is_known = READ.contains(&section)
+        || section.ends_with("float8")
+        || IDLE.lines().any(|row| covers(row, path));
+    if is_known { Ok(()) } else { Err(unknown(path)) }
+}
+
 /// Reads a job config.
 ///
 /// # Errors
@@ -50,11 +76,9 @@ pub(crate) fn is(text: &str) -> bool {
 pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     let (mut flags, mut noted) = (String::new(), Vec::new());
     for Member { path, value } in members(text) {
-        let is_off = ["false", "[]", "\"\"", "''", "0", "\"disabled\""].contains(&value.as_str());
+        let is_off = is_off(&value);
         let (section, key) = path.rsplit_once('.').unwrap_or(("", &path));
-        if let Some((_, why)) = REFUSED.iter().find(|(refused, _)| *refused == path && !is_off) {
-            return Err(not_judged(&path, why));
-        }
+        refuse(&path, is_off)?;
         match () {
             () if FLAGS.contains(&path.as_str()) || READ.contains(&section) => {
                 flags.push_str(&flag(&path, &value));

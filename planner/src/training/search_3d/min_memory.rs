@@ -74,7 +74,11 @@ pub fn least(pricing: &Pricing<'_>, space: &Space, options: &Options) -> Option<
         let most_shared = all.iter().map(|configuration| configuration.degrees.zero).max();
         let plain = all.iter().map(|configuration| configuration.order).min();
         let wanted = |configuration: &&Configuration| {
-            Some(configuration.degrees.zero) == most_shared && Some(configuration.order) == plain
+            let is_most_shared = Some(configuration.degrees.zero) == most_shared;
+            // What is gathered until the last micro-batch may need more the more is shared out.
+            let is_least =
+                is_most_shared || unlimited.accumulates_unsharded(&configuration.degrees);
+            is_least && Some(configuration.order) == plain
         };
         for configuration in all.iter().filter(wanted) {
             let passes = std::sync::Arc::clone(&bounded.passes);

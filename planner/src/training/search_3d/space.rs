@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use cost_model::runs::forms::model::expert_overlap::obstacle;
+use cost_model::runs::forms::model::expert_overlap::{obstacle, runs_together};
 use cost_model::runs::forms::model::priced::{Passes, Priced};
 use cost_model::runs::forms::model::{Offload, Pricing};
 use ir::card::{ModelCard, SequenceParallel, ZeroStage};
@@ -194,6 +194,14 @@ impl Pins {
             (true, true) if !is_never_slower => vec![SequenceParallel::On, SequenceParallel::Off],
             _ => vec![SequenceParallel::On],
         }
+    }
+
+    /// Whether the launcher computes no blocks again because the stack always exchanges experts beside the
+    /// work of another micro-batch.
+    fn keeps_blocks(&self, pricing: &Pricing<'_>, degrees: &Parallelism) -> bool {
+        let is_said = self.capabilities.is_some_and(|capabilities| capabilities.expert_overlap);
+        let exchanges = degrees.expert > 1 && pricing.model.has_experts();
+        is_said && pricing.stack.experts.overlaps && exchanges && runs_together(degrees)
     }
 
     /// What stages may compute again, each a configuration of its own; beside exchanges of experts
@@ -533,7 +541,7 @@ fn of_stages(
     pins: &Pins,
     (degrees, order, split): (&Parallelism, Order, Split),
 ) -> Vec<Configuration> {
-    let policies = pins.policies(degrees.expert_overlap);
+    let policies = pins.policies(degrees.expert_overlap || pins.keeps_blocks(pricing, degrees));
     let runs = |offload: &&Offload| pins.run(pricing.model, (degrees, order, **offload));
     let of_offload = |offload: &Offload| {
         let offload = *offload;

@@ -5,7 +5,7 @@ use ir::plan::Parallelism;
 use ir::workload::Optimizer;
 
 use super::kind::Kind;
-use super::priced::{Priced, ends_trained};
+use super::priced::{HOST_LINK, Priced, ends_trained};
 use super::{Offload, Pricing};
 use crate::runs::forms::precision::element;
 use crate::runs::memory::states::state_bytes;
@@ -24,7 +24,8 @@ impl Pricing<'_> {
     /// Whether each rank keeps all gradients of its stage until the last micro-batch, and all weights with them:
     /// PyTorch's `PipelineStage` turns `fully_shard`'s scatters and its resharding after a backward pass off until
     /// then (`backward_maybe_with_nosync`, 2.5 and later).
-    pub(super) fn accumulates_unsharded(&self, degrees: &Parallelism) -> bool {
+    #[must_use]
+    pub fn accumulates_unsharded(&self, degrees: &Parallelism) -> bool {
         self.stack.posts_receives
             && degrees.pipeline > 1
             && degrees.n_micro_batches > 1
@@ -46,8 +47,16 @@ impl Priced<'_> {
     /// a pass, and come from hosts.
     pub(super) fn gathered_s(&self, all: &Kind, dense: f64, n_blocks: f64) -> f64 {
         let frozen = all.frozen.map(|bytes| bytes / element(self.pricing.dtype));
-        let (dense, experts) = (dense + frozen[0], all.experts + frozen[1]);
-        self.gather_s(dense, experts, n_blocks) + self.upload_s(dense + experts)
+        let moves_all = self.pricing.offloads_weights(&self.degrees);
+        // With whole parameters on hosts, their updates there price what they send of trained ones.
+        let trained = if moves_all { dense + all.experts } else { 0.0 };
+        let still = match moves_all || self.pricing.offload == Offload::Parameters {
+            true => frozen[0] + frozen[1],
+            false => 0.0,
+        };
+        let replicas = self.replicas[0].ranks.max(1) as f64;
+        let upload_s = element(self.pricing.dtype) * (trained + still) / replicas / HOST_LINK;
+        self.gather_s(dense + frozen[0], all.experts + frozen[1], n_blocks) + upload_s
     }
 
     /// Bytes of the frozen weights of the largest kind of blocks.

@@ -44,7 +44,7 @@ const PARALLEL_LOSS: f64 = 6.0;
 const DEFERRED_GRADIENT: f64 = 4.5;
 /// Bytes per second between a device and its host: PCIe 4 x16 as achieved (`links.csv`, pcie4_x16);
 /// *nominal*, the cluster's model does not hold host links.
-const HOST_LINK: f64 = 25e9;
+pub(super) const HOST_LINK: f64 = 25e9;
 /// Bytes per second of a host's memory, which its devices share; *nominal*: eight channels of DDR4.
 const HOST_MEMORY: f64 = 200e9;
 /// Seconds in which a host updates so many parameters for each of its devices, of which so many bytes
@@ -449,19 +449,6 @@ impl<'a> Priced<'a> {
         }
     }
 
-    /// Seconds in which a device's share of so many parameters comes from its host before a pass, where hosts
-    /// keep weights.
-    #[must_use]
-    pub fn upload_s(&self, parameters: f64) -> f64 {
-        match self.pricing.offloads_weights(&self.degrees) {
-            true => {
-                let replicas = self.replicas[0].ranks.max(1) as f64;
-                element(self.pricing.dtype) * parameters / replicas / HOST_LINK
-            }
-            false => 0.0,
-        }
-    }
-
     /// Seconds in which the gradients of one micro-batch are scattered, where no device keeps all
     /// of them.
     #[must_use]
@@ -528,7 +515,7 @@ impl<'a> Priced<'a> {
     pub fn optimizer_s(&self, dense: f64, experts: f64) -> f64 {
         let degrees = &self.degrees;
         let parameters = self.updated(dense, experts);
-        let Pricing { dtype, optimizer, .. } = self.pricing;
+        let Pricing { dtype, optimizer, format, .. } = self.pricing;
         if self.pricing.offload != Offload::Nothing {
             let (gradients, weights) = (self.pricing.gradients.exchanged(), element(dtype));
             // Shards on hosts are sent for either pass of every micro-batch, and gradients behind each.
@@ -540,7 +527,7 @@ impl<'a> Priced<'a> {
             return host_update_s(parameters, (sent, moved), self.pricing.system.per_memory);
         }
         let rates = self.pricing.system.rates(self.pricing.stack, self.pricing.constants, dtype);
-        let bytes = optimizer_bytes(dtype, optimizer) + self.pricing.stack.update_bytes;
+        let bytes = optimizer_bytes(dtype, optimizer, format) + self.pricing.stack.update_bytes;
         rates.pointwise(bytes * parameters)
     }
 

@@ -1,0 +1,86 @@
+//! Commands that a script gives to another shell in quotes: `bash -c "..."`, `eval "..."`.
+
+use std::borrow::Cow;
+
+use super::super::flags::{QUOTES, quoted};
+
+/// Deepest nesting of such commands.
+const DEEPEST: usize = 4;
+const SHELLS: [&str; 5] = ["sh", "bash", "dash", "zsh", "ksh"];
+
+/// A script with the words of such commands in place of their quotes.
+pub(in super::super) fn unwrapped(text: &str) -> Cow<'_, str> {
+    let mut all = Cow::Borrowed(text);
+    for _ in 0..DEEPEST {
+        match once(&all) {
+            Some(next) => all = Cow::Owned(next),
+            None => break,
+        }
+    }
+    all
+}
+
+/// `None` where there is no such command.
+fn once(text: &str) -> Option<String> {
+    let words = quoted(text);
+    let offset = |word: &str| word.as_ptr() as usize - text.as_ptr() as usize;
+    let (mut all, mut end) = (String::new(), 0);
+    for (at, word) in words.iter().enumerate().skip(1) {
+        let start = offset(word);
+        if start < end || !word.starts_with(QUOTES) || !is_given(&words[..at]) {
+            continue;
+        }
+        let (inner, length) = string(&text[start..]);
+        all.push_str(&text[end..start]);
+        all.push_str(&inner);
+        end = start + length;
+    }
+    (end > 0).then(|| all + &text[end..])
+}
+
+/// Whether the word behind these is a command for another shell.
+fn is_given(before: &[&str]) -> bool {
+    let Some((last, before)) = before.split_last() else { return false };
+    let is_option = |word: &&&str| word.starts_with('-') && !word.starts_with("--");
+    let shell = before.iter().rev().find(|word| !is_option(word));
+    let program = shell.map_or("", |word| word.rsplit('/').next().unwrap_or(word));
+    *last == "eval" || is_option(&last) && last.ends_with('c') && SHELLS.contains(&program)
+}
+
+/// What a string in quotes holds, and its bytes with them; all of it where nothing closes it.
+fn string(text: &str) -> (String, usize) {
+    let mut letters = text.char_indices();
+    let quote = letters.next().map_or('"', |(_, quote)| quote);
+    let mut inner = String::new();
+    while let Some((at, letter)) = letters.next() {
+        match letter {
+            '\\' if quote == '"' => match letters.next() {
+                Some((_, next @ ('"' | '\\' | '`'))) => inner.push(next),
+                Some((_, next)) => inner.extend(['\\', next]),
+                None => inner.push('\\'),
+            },
+            _ if letter == quote => return (inner, at + letter.len_utf8()),
+            _ => inner.push(letter),
+        }
+    }
+    (inner, text.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unwrapped;
+
+    #[test]
+    fn commands_for_other_shells_are_commands() {
+        for (text, inner) in [
+            ("srun bash -c \"python a.py --b 1\" x", "srun bash -c python a.py --b 1 x"),
+            ("eval 'a \"b c\"'", "eval a \"b c\""),
+            ("bash -x -c 'a b'", "bash -x -c a b"),
+            ("/bin/sh -lc \"sh -c \\\"a \\$B\\\"\"", "/bin/sh -lc sh -c a \\$B"),
+            ("echo \"a --b\"", "echo \"a --b\""),
+            ("bash -c \"a", "bash -c a"),
+        ] {
+            assert_eq!(unwrapped(text), inner);
+        }
+    }
+}
