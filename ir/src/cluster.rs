@@ -346,21 +346,17 @@ impl Cluster {
     #[must_use]
     pub fn with_margin(self, share: Option<f64>) -> Self {
         match share {
-            Some(share) => self
-                .with_reserve(|memory| Bytes((memory.as_f64() * share).round() as u64), |_| true),
+            Some(share) => self.with_margin_of(share, |_| true),
             None => self,
         }
     }
 
-    /// The cluster with what `reserve` keeps free of the memory of each device that `of` selects.
+    /// The cluster with a margin of `share` of the memory of the devices that `of` selects.
     #[must_use]
-    pub fn with_reserve(
-        mut self,
-        reserve: impl Fn(Bytes) -> Bytes,
-        of: impl Fn(&Device) -> bool,
-    ) -> Self {
+    pub fn with_margin_of(mut self, share: f64, of: impl Fn(&Device) -> bool) -> Self {
         for device in self.devices.iter_mut().filter(|device| of(device)) {
-            device.reserve = device.capacity.map_or(Bytes::ZERO, &reserve);
+            let reserved = device.capacity.map_or(0.0, |capacity| capacity.as_f64() * share);
+            device.reserve = Bytes(reserved.round() as u64);
         }
         self
     }
