@@ -26,6 +26,8 @@ const NARROWEST: usize = 80;
 const LONGEST_WORD: usize = 40;
 /// As of a cell of the table, where several names stand in a line.
 const LONGEST_CELL: usize = 24;
+/// What stands for words that are left out.
+const CUT: &str = " ...";
 /// What stands for lines that are left out.
 const LEFT_OUT: &str = "... (--all)";
 
@@ -42,7 +44,7 @@ pub(crate) fn render(
         let others = usize::from(screen.table.is_some()) + usize::from(!screen.warnings.is_empty());
         // Blank lines above the table and what is beside the answer.
         let taken = n_lines(&end) + title.len() + 2 * others + 1;
-        fit(screen, &mut facts, (title.len(), LINES.saturating_sub(taken)));
+        fit(screen, &mut facts, (title.len(), LINES.saturating_sub(taken), width));
     }
     let lines = title.iter().chain(facts.iter().flatten());
     let answer: String = lines.map(|line| format!("{line}\n")).collect();
@@ -95,7 +97,11 @@ fn facts(screen: &Screen, width: usize) -> (Vec<String>, Vec<Vec<String>>) {
 
 /// Leaves out lines, so that the proof begins in time and all facts have room: first those of the longest fact
 /// above the proof, then the last ones.
-fn fit(screen: &Screen, facts: &mut Vec<Vec<String>>, (n_title, room): (usize, usize)) {
+fn fit(
+    screen: &Screen,
+    facts: &mut Vec<Vec<String>>,
+    (n_title, room, width): (usize, usize, usize),
+) {
     let proof = screen.facts.iter().position(|(label, _)| *label == "proof").unwrap_or(0);
     let above =
         |facts: &[Vec<String>]| n_title + facts[..proof].iter().map(Vec::len).sum::<usize>();
@@ -104,9 +110,14 @@ fn fit(screen: &Screen, facts: &mut Vec<Vec<String>>, (n_title, room): (usize, u
         let Some(fact) = longest.filter(|fact| fact.len() > 1) else { break };
         fact.pop();
         if let Some(line) = fact.last_mut() {
-            let words =
-                line.trim_end_matches(" ...").rsplit_once(' ').map_or("", |(words, _)| words);
-            *line = format!("{words} ...");
+            let mut words = line.trim_end_matches(CUT);
+            loop {
+                words = words.rsplit_once(' ').map_or("", |(words, _)| words);
+                if words.chars().count() + CUT.len() <= width {
+                    break;
+                }
+            }
+            *line = format!("{words}{CUT}");
         }
     }
     let n_lines = |facts: &[Vec<String>]| facts.iter().map(Vec::len).sum::<usize>();

@@ -23,6 +23,12 @@ pub fn folder() -> Option<PathBuf> {
     )
 }
 
+/// How many random cases of a law are tried: `MESHWRIGHT_CASES`, or as many as take seconds.
+#[must_use]
+pub fn cases(usual: u64) -> u64 {
+    variable("MESHWRIGHT_CASES").and_then(|n| n.to_str()?.parse().ok()).unwrap_or(usual)
+}
+
 /// The URL of a PostgreSQL that tests may use, `MESHWRIGHT_POSTGRES`; `None`, and a note, where
 /// there is none.
 #[must_use]

@@ -19,7 +19,7 @@ pub(crate) fn csv(lines: &[Line]) -> Result<Vec<u8>, Diagnostic> {
     writer.write_record(COLUMNS).map_err(|error| wrong(error.to_string()))?;
     let is_run = |line: &&Line| {
         matches!(line.measure, Measure::TimeError | Measure::MemoryError)
-            && ["runs", "steps", "memory"].contains(&line.table)
+            && ["runs", "steps", "memory", "serving"].contains(&line.table)
             && line.way != "in sample"
     };
     for line in lines.iter().filter(is_run) {

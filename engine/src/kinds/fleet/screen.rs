@@ -11,7 +11,7 @@ use planner::serving::fleet::Objective;
 use super::kind::source;
 use super::log::told;
 use super::setting::Setting;
-use super::words::{groups, latency, listed, names, per_second, statistic, thousands, workers};
+use super::words::{groups, latency, listed, names, per_second, planned, statistic, thousands};
 use crate::answer::page::{Column, Page};
 use crate::answer::screen::Screen;
 use crate::answer::words::rate;
@@ -19,6 +19,8 @@ use crate::inputs::load;
 
 /// Columns of the workers of a row.
 const LISTED: usize = 40;
+/// Columns of the line of the plan, behind its label.
+const PLANNED: usize = 75;
 
 /// The first screen.
 pub(super) fn of(
@@ -32,7 +34,8 @@ pub(super) fn of(
     let devices = load::describe(&run.cluster);
     let mut screen = Screen::new(format!("{}, {}, on {devices}", run.model.name, traffic(setting)));
     let settings = format!("{}, {}", setting.asked.engine.name(), run.numbers.dtype.name());
-    screen.fact("plan", format!("{}; {settings}", workers(&groups(&fleet.workers))));
+    let columns = PLANNED.saturating_sub(settings.len());
+    screen.fact("plan", format!("{}; {settings}", planned(&groups(&fleet.workers), columns)));
     screen.fact("serves", serves(setting, &fleet, figures));
     let promises = &fleet.promises;
     let told = |seconds: Option<f64>, most: Option<f64>| {

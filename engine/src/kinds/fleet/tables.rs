@@ -101,14 +101,14 @@ impl Tables {
     pub fn composition(&self, run: &Run, shape: &Shape) -> Result<Composition<'_>, Reason> {
         let unpriced = |what: &str| Err(Reason::Unpriced(what.to_owned()));
         let card = match run.model.groups.as_slice() {
-            [group] => group.card.clone(),
+            [group] => &group.card,
             // AIConfigurator takes the first, dense layers of DeepSeek for layers with experts.
-            [first, group] if self.is_aic && first.card.experts.is_none() => TransformerCard {
-                n_layers: first.card.n_layers.saturating_add(group.card.n_layers),
-                ..group.card.clone()
-            },
+            [first, group] if self.is_aic && first.card.experts.is_none() => &group.card,
             _ => return unpriced("the tables price models of equal layers"),
         };
+        // Cards of groups count the layers of the whole model.
+        let n_layers = run.model.groups.iter().map(|group| group.n_blocks).sum();
+        let card = TransformerCard { n_layers, ..card.clone() };
         if run.numbers.dtype != DType::Bf16 {
             return unpriced("the tables are looked up in bf16");
         }

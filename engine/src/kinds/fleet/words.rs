@@ -128,6 +128,13 @@ pub(super) fn workers(all: &[Group]) -> String {
     joined(all, Group::told).join(", ")
 }
 
+/// Workers in a sentence of at most `columns` characters, else in short: `5 x prefill TP 1; 2 x decode TP 4`.
+#[must_use]
+pub(super) fn planned(all: &[Group], columns: usize) -> String {
+    let whole = workers(all);
+    if whole.len() <= columns { whole } else { joined(all, Group::short).join("; ") }
+}
+
 /// Workers in at most `columns` characters; the rest is counted: `5 x prefill TP 1; 2 more`.
 #[must_use]
 pub(super) fn listed(all: &[Group], columns: usize) -> String {

@@ -85,7 +85,8 @@ pub(super) const SGLANG_SERVER: Server = Server {
     engine: &SGLANG_ENGINE,
     version: "0.5.23",
     // A server takes ports up to 246 behind its own (`PortArgs`).
-    ports: Ports { http: (30_000, 100), side: 8_998, side_step: |_| 1 },
+    // Below those of routers, however many replicas a host has.
+    ports: Ports { http: (30_000, 100), side: 8_900, side_step: |_| 1 },
     beside: |facts| match facts.worker.role {
         Prefill => ["", " --disaggregation-bootstrap-port \"$side\""],
         Decode | Aggregated => ["", ""],

@@ -1,5 +1,6 @@
 //! What must not make a fleet dearer, and fleets under other arrivals, on small invented devices.
 
+use benchmark_data::cases;
 use cost_model::serving::arrivals::Length;
 use cost_model::serving::{Iteration, IterationTime};
 use ir::card::ModelCard;
@@ -9,10 +10,6 @@ use rand::{Rng, SeedableRng};
 use super::tests::{card, check, devices, free, link};
 use super::*;
 use crate::serving::fleet::{Objective, Role, Verdict};
-
-/// All of them hold for 1,000 cases, too, which take minutes.
-const N_CASES: u64 = 200;
-const N_FLEETS: u64 = 40;
 
 /// An iteration of a launch, weights that are read, tokens, and cached tokens, on parts of a worker.
 struct Line {
@@ -147,7 +144,7 @@ impl IterationTime for Slower<'_> {
 fn rates_rise_with_what_is_looser_or_more_and_scale_with_times() {
     let model = model();
     let (mut n_workers, mut n_better, mut lower) = (0, [0; 4], Vec::new());
-    for seed in 0..N_CASES {
+    for seed in 0..cases(200) {
         let question = random(&model, seed);
         let before = one(&question, seed, 1.0);
         let rate = |worker: &Result<Worker, Reason>| {
@@ -188,7 +185,7 @@ fn rates_rise_with_what_is_looser_or_more_and_scale_with_times() {
 fn what_is_looser_or_more_never_costs_more() {
     let model = model();
     let (mut n_feasible, mut n_better, mut dearer) = (0, [0; 5], Vec::new());
-    for seed in 0..N_FLEETS {
+    for seed in 0..cases(40) {
         let question = random(&model, seed);
         let before = cost(&question);
         n_feasible += u32::from(before.is_finite());
@@ -224,7 +221,7 @@ fn rate_of(question: &Question, worker: &Worker, requests_per_s: f64) -> (Vec<Le
 fn a_replay_at_hardly_any_load_is_unloaded() {
     let model = model();
     let mut n_workers = 0;
-    for seed in 0..N_CASES {
+    for seed in 0..cases(200) {
         let question = random(&model, seed);
         let Ok(worker) = one(&question, seed, 1.0) else { continue };
         let price = line(worker.figures.pool, &worker.shape).unwrap();
@@ -243,7 +240,7 @@ fn a_replay_at_hardly_any_load_is_unloaded() {
         }
         n_workers += 1;
     }
-    assert!(n_workers > N_CASES / 2, "{n_workers}");
+    assert!(n_workers > cases(200) / 2, "{n_workers}");
 }
 
 /// Errors of the mean TTFT and TPOT of the closed form below 80 % of what a worker can do: by role, the largest
@@ -252,7 +249,7 @@ fn a_replay_at_hardly_any_load_is_unloaded() {
 fn errors() -> [[Vec<f64>; 3]; 2] {
     let model = model();
     let mut errors: [[Vec<f64>; 3]; 2] = Default::default();
-    for seed in 0..N_CASES {
+    for seed in 0..cases(200) {
         let question = random(&model, seed);
         let Ok(worker) = one(&question, seed, 1.0) else { continue };
         let price = line(worker.figures.pool, &worker.shape).unwrap();
@@ -345,8 +342,9 @@ fn judged(
 fn fleets_keep_their_promises_under_other_arrivals() {
     let of = [Statistic::Mean, Statistic::Percentile(90.0), Statistic::Percentile(99.0)];
     for (at, statistic) in of.into_iter().enumerate() {
-        let from = 1_000 + 50 * at as u64;
-        let judged = judged(from..from + 34, statistic, (1, 1));
+        let n = cases(34);
+        let from = 1_000 + 2 * n * at as u64;
+        let judged = judged(from..from + n, statistic, (1, 1));
         println!("{statistic:?}: fleets, missed, replays, missed {judged:?}");
         assert!(judged[0] > 15 && judged[1] == 0, "{judged:?}");
     }

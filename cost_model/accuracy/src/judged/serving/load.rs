@@ -163,10 +163,16 @@ pub fn lines(rows: &[Replayed<'_>], n_tests: usize) -> Vec<Line> {
         for (name, of) in groups(rows, Replayed::group) {
             lines.push(line(name, &of));
         }
+        // Each row is listed once, in its group.
+        let sum = |part, rows: &[&Replayed<'_>]| {
+            let mut line = line(part, rows);
+            line.score.rows.clear();
+            line
+        };
         for (users, of) in groups(rows, |row| format!("of {:03} users", row.test.users)) {
-            lines.push(line(users, &of));
+            lines.push(sum(users, &of));
         }
-        let mut all = line("of all load tests".to_owned(), &rows.iter().collect::<Vec<_>>());
+        let mut all = sum("of all load tests".to_owned(), &rows.iter().collect::<Vec<_>>());
         let share = held(rows, at);
         let half = 100.0 * (spread(rows, at, None).exp() - 1.0);
         let goal = |what, figure, bound| Goal { what, figure, bound };
