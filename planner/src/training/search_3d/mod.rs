@@ -53,6 +53,8 @@ pub mod terms;
 mod worker;
 
 #[cfg(test)]
+mod expert_laws;
+#[cfg(test)]
 mod laws;
 #[cfg(test)]
 pub(super) mod part_laws;

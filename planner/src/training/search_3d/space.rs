@@ -438,7 +438,11 @@ fn of_degrees(
 }
 
 /// Expert ranks with the tensor ranks that split an expert (`None` = all), where tensor ranks split sequences
-/// or not. Splits other than all are searched where they are pinned.
+/// or not.
+///
+/// Expert ranks that take all tensor ranks hold as much as `expert / tensor` of them whose experts these split,
+/// and exchange no more than these, which gather and scatter besides (see the laws): they stand for them.
+/// Other splits are searched where they are pinned.
 fn experts(
     pricing: &Pricing<'_>,
     pins: &Pins,
@@ -461,7 +465,14 @@ fn experts(
         Some(pin) if pin == tensor => of(None),
         Some(pin) if may && tensor.is_multiple_of(pin) => of(Some(pin)),
         Some(_) => Vec::new(),
-        None => of(None),
+        None if tensor == 1 || !may => of(None),
+        None if pins.expert.is_some() => [of(None), of(Some(1))].concat(),
+        None => {
+            let apart = of(None).into_iter();
+            let stays = apart.filter(|(n, _)| !divides(u64::from(*n) * u64::from(tensor)));
+            let takes = of(Some(1)).into_iter().filter(|(n, _)| n.is_multiple_of(tensor));
+            stays.chain(takes).collect()
+        }
     }
 }
 
