@@ -23,7 +23,7 @@ pub static JUDGED: [Judged<'static>; 89] = [
     judged(Figure::Step, "runs Bridge FP8 dense", (Family::MegatronCore, Architecture::Hopper, 8), [true, false], (1, 0.0047)),
     judged(Figure::Step, "runs Bridge FP8 dense", (Family::MegatronCore, Architecture::Blackwell, 8), [false, false], (2, 0.0047)),
     judged(Figure::Step, "runs Bridge FP8 dense", (Family::MegatronCore, Architecture::Blackwell, 8), [true, false], (1, 0.0008)),
-    judged(Figure::Step, "runs Bridge experts", (Family::MegatronCore, Architecture::Hopper, 8), [false, true], (2, 0.0335)),
+    judged(Figure::Step, "runs Bridge experts", (Family::MegatronCore, Architecture::Hopper, 8), [false, true], (2, 0.0558)),
     judged(Figure::Step, "runs Bridge experts", (Family::MegatronCore, Architecture::Hopper, 16), [false, true], (1, 0.0145)),
     judged(Figure::Step, "runs Bridge experts", (Family::MegatronCore, Architecture::Blackwell, 8), [false, true], (4, 0.0407)),
     judged(Figure::Step, "runs Bridge experts", (Family::MegatronCore, Architecture::Blackwell, 16), [false, true], (2, 0.0342)),
