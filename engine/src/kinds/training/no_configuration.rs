@@ -135,6 +135,17 @@ fn nearest(name: &str, pin: u64, values: &BTreeSet<u64>) -> String {
     flags.join(" or ")
 }
 
+/// What an expert tensor degree must be.
+fn of_expert_tensor(has_experts: bool, space: &Space) -> String {
+    match (has_experts, space.pins.capabilities) {
+        (false, _) => "the model has no experts".to_owned(),
+        (true, Some(of)) if !of.expert_tensor => {
+            format!("{} has one tensor degree for all layers", of.target)
+        }
+        (true, _) => "it divides the tensor degree, and tensor ranks split sequences".to_owned(),
+    }
+}
+
 /// What limits a field.
 fn limit(setting: &Setting, space: &Space, name: &str) -> String {
     let devices: Vec<String> = space.devices.iter().map(u32::to_string).collect();
@@ -168,10 +179,7 @@ fn limit(setting: &Setting, space: &Space, name: &str) -> String {
             ),
             None => "the model has no experts".to_owned(),
         },
-        ("expert-tensor", _) => match experts {
-            Some(_) => "it divides the tensor degree, and tensor ranks split sequences".to_owned(),
-            None => "the model has no experts".to_owned(),
-        },
+        ("expert-tensor", _) => of_expert_tensor(experts.is_some(), space),
         ("expert-overlap", _) => {
             let shared = Parallelism { expert: 2, n_micro_batches: 2, ..Parallelism::default() };
             let obstacle = obstacle(
