@@ -39,6 +39,15 @@ pub fn export(target: &str, source: &TrainingSource<'_>) -> Result<Export, Diagn
         let what = "exchanges of experts beside the work of another micro-batch";
         return Err(refused(row.name, what, why, hint));
     }
+    let degrees = &source.plan.parallelism;
+    if degrees.of_expert() != degrees.tensor.max(1) && !row.expresses.contains(&Field::ExpertTensor)
+    {
+        let why = "it has one tensor degree";
+        let hint =
+            format!("export to megatron, or plan with `--pin expert-tensor={}`", degrees.tensor);
+        let what = "an expert tensor degree of its own";
+        return Err(refused(row.name, what, why, &hint));
+    }
     if !row.expresses.contains(&Field::BlockPolicies) {
         by_block(source, row.name)?;
     }

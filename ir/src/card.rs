@@ -370,8 +370,6 @@ pub enum MemoryFeature {
     TunableOverlap,
     /// The data-parallel group is split into N parts, each with a whole set of shards.
     OptimizerInstances(u32),
-    /// N ranks split the products of an expert, instead of all tensor ranks.
-    ExpertTensor(u32),
     /// The EP all-to-all of one micro-batch overlaps passes of another.
     ExchangeOverlap,
     /// Experts of a rank run one after the other, not as one grouped product.

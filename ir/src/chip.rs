@@ -37,6 +37,8 @@ pub enum Chip {
     Mi200,
     /// Instinct MI300.
     Mi300,
+    /// Instinct MI350.
+    Mi350,
     /// Apple M1 and M2.
     M1,
     /// Apple M3 and M4, whose GPUs have new cores.
@@ -69,6 +71,8 @@ pub enum Architecture {
     Cdna2,
     /// AMD, gfx942.
     Cdna3,
+    /// AMD, gfx950.
+    Cdna4,
     /// Apple silicon, through Metal.
     Apple,
     /// Any other.
@@ -88,10 +92,10 @@ impl FromStr for Chip {
 impl Chip {
     /// Those that devices of the catalogue have.
     #[rustfmt::skip]
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::K80, Self::P100, Self::V100, Self::T4, Self::Rtx20, Self::A100, Self::Rtx30, Self::L40,
         Self::Rtx40, Self::H100, Self::B200, Self::Gb200, Self::Rtx50, Self::RtxPro6000, Self::Mi200,
-        Self::Mi300, Self::M1, Self::M3,
+        Self::Mi300, Self::Mi350, Self::M1, Self::M3,
     ];
 
     /// Whether its hosts have NVIDIA's Grace processors; others are taken to have x86 ones.
@@ -114,6 +118,7 @@ impl Chip {
             Self::B200 | Self::Gb200 | Self::Rtx50 | Self::RtxPro6000 => Architecture::Blackwell,
             Self::Mi200 => Architecture::Cdna2,
             Self::Mi300 => Architecture::Cdna3,
+            Self::Mi350 => Architecture::Cdna4,
             Self::M1 | Self::M3 => Architecture::Apple,
             Self::Other => Architecture::Other,
         }
@@ -122,7 +127,7 @@ impl Chip {
 
 impl Architecture {
     /// Those that devices of the catalogue have.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Kepler,
         Self::Pascal,
         Self::Volta,
@@ -133,6 +138,7 @@ impl Architecture {
         Self::Blackwell,
         Self::Cdna2,
         Self::Cdna3,
+        Self::Cdna4,
         Self::Apple,
     ];
 
@@ -156,6 +162,7 @@ impl Architecture {
             Self::Blackwell => "Blackwell",
             Self::Cdna2 => "CDNA 2",
             Self::Cdna3 => "CDNA 3",
+            Self::Cdna4 => "CDNA 4",
             Self::Apple => "Apple",
             Self::Other => "unknown",
         }

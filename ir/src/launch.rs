@@ -41,6 +41,8 @@ pub struct LaunchSettings {
     pub context: Option<u32>,
     /// Expert-parallel shards.
     pub expert: Option<u32>,
+    /// Tensor-parallel shards of an expert; `None` = as many as of all else.
+    pub expert_tensor: Option<u32>,
     /// Chunks of the model on each pipeline rank.
     pub virtual_stages: Option<u32>,
     /// Samples of a micro-batch.

@@ -47,9 +47,18 @@ pub struct Parallelism {
     /// Whether exchanges of experts run beside the work of another micro-batch because the plan says
     /// so; a stack may do so whatever the plan.
     pub expert_overlap: bool,
+    /// Tensor-parallel shards of an expert; `None` = as many as of all else. Of fewer, expert ranks take
+    /// tensor ranks too.
+    pub expert_tensor: Option<u32>,
 }
 
 impl Parallelism {
+    /// Ranks that split the products of an expert.
+    #[must_use]
+    pub fn of_expert(&self) -> u32 {
+        self.expert_tensor.unwrap_or(self.tensor).max(1)
+    }
+
     /// Share of the micro-batches beside whose exchanges another one works: all but those with which
     /// a rank fills its pipeline. Megatron-Core runs forward and backward passes together once
     /// `2 (p - 1) + 1` micro-batches are under way (`combined_1f1b.py`); ranks of several chunks fill
@@ -77,6 +86,7 @@ impl Default for Parallelism {
             mesh: Mesh::TpCpDpPp,
             vocabulary: None,
             expert_overlap: false,
+            expert_tensor: None,
         }
     }
 }

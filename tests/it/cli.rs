@@ -1,5 +1,6 @@
 //! Whole runs of the built program: exit code, stdout, stderr.
 
+mod amd;
 mod asked_of_ops;
 mod averaging;
 mod both_spaces;

@@ -78,6 +78,7 @@ fn random(rng: &mut SmallRng) -> Case {
         mesh: [Mesh::TpCpDpPp, Mesh::TpCpPpDp][rng.random_range(0..2)],
         vocabulary: None,
         expert_overlap: false,
+        expert_tensor: None,
     };
     let policies = [
         Recompute::None,
@@ -183,6 +184,9 @@ fn agrees(case: &Case, settings: &LaunchSettings, target: &str, text: &str) {
     same(Field::Tensor, true, shown(&settings.tensor), own(degrees.tensor));
     same(Field::Pipeline, true, shown(&settings.pipeline), own(degrees.pipeline));
     same(Field::Context, true, shown(&settings.context), own(degrees.context));
+    let is_apart = degrees.expert_tensor.is_some();
+    let of_expert = own(degrees.of_expert());
+    same(Field::ExpertTensor, is_apart, shown(&settings.expert_tensor), of_expert);
     same(Field::Expert, true, shown(&settings.expert), own(degrees.expert));
     let chunks = shown(&settings.virtual_stages);
     same(Field::VirtualStages, true, chunks, own(degrees.virtual_stages));

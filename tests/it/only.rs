@@ -13,6 +13,7 @@ pub(crate) fn space(d: &Parallelism, recompute: Recompute, expert: Option<u32>) 
         pipeline: Some(d.pipeline),
         context: Some(d.context),
         expert,
+        expert_tensor: None,
         micro_batch: Some(d.micro_batch),
         virtual_stages: Some(d.virtual_stages),
         orders: vec![if d.virtual_stages > 1 { Order::Interleaved } else { Order::OneFOneB }],

@@ -100,15 +100,17 @@ fn capabilities(random: &mut SmallRng) -> Capabilities {
         recomputes,
         by_block: true,
         expert_overlap: false,
+        expert_tensor: true,
     }
 }
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "data",
     "tensor",
     "pipeline",
     "context",
     "expert",
+    "expert-tensor",
     "micro-batch",
     "virtual-stages",
     "schedule",
@@ -127,6 +129,7 @@ fn pin(random: &mut SmallRng, key: &str, pins: &mut Pins) {
         "pipeline" => pins.pipeline = Some(pick(random, &[1, 2, 4])),
         "context" => pins.context = Some(pick(random, &[1, 1, 2])),
         "expert" => pins.expert = Some(pick(random, &[1, 1, 2, 4])),
+        "expert-tensor" => pins.expert_tensor = Some(pick(random, &[1, 1, 2])),
         "micro-batch" => pins.micro_batch = Some(pick(random, &[1, 2, 4])),
         "virtual-stages" => pins.virtual_stages = Some(pick(random, &[1, 2, 3])),
         "schedule" => pins.orders = vec![pick(random, &Order::ALL)],

@@ -125,14 +125,18 @@ impl Derivation {
                 true => self.fabric.all_to_all(tokens * shape.hidden * visited / split.tensor),
                 false => (0.0, false),
             };
-            // Two sums over tensor ranks; tokens go to their experts and come back.
+            // What reaches an expert is gathered on the ranks that split it, and added up there.
+            let pieces = tokens * shape.hidden * visited / split.tensor * split.of_expert;
+            let pieces = if visited > 0.0 { self.fabric.of_expert(pieces) } else { 0.0 };
+            // Two sums over tensor ranks, one where parts of a sequence go to their experts, and come back.
+            let n_sums = if visited > 0.0 && split.sequence_parallel { 1.0 } else { 2.0 };
             let mut links = [0.0; 2];
-            links[usize::from(sums_leave)] += 2.0 * sums;
+            links[usize::from(sums_leave)] += n_sums * sums;
             links[usize::from(rounds_leave)] += rounds;
             let pass = usize::from(backward);
             all_links[pass] = links;
             works[pass] = self.kernels.block[pass] + links[0] + links[1];
-            exchanges[pass] = (2.0 * visits, visits_leave);
+            exchanges[pass] = (2.0 * visits + pieces, visits_leave);
         }
         // Both passes of two micro-batches run together, but for those that fill the pipeline: the
         // longer of work and exchanges, and a fifth of the shorter.
@@ -195,7 +199,7 @@ impl Derivation {
     }
 
     fn expert_replicas(&self) -> f64 {
-        self.replicas / self.split.expert
+        self.replicas * self.split.tensor / self.split.of_expert / self.split.expert
     }
 
     /// Seconds of a step, and of those in which a rank waits for sharded parameters and gradients,
@@ -341,6 +345,7 @@ fn derived(case: &Case, cards: usize, plan: &Value, folder: &Path) -> ([f64; 2],
     let split = Split {
         tensor: degree("tensor") as f64,
         expert: degree("expert") as f64,
+        of_expert: training["expert_tensor"].as_f64().unwrap_or(degree("tensor") as f64),
         tokens,
         scores: if numbers.is_single { scores } else { 0.0 },
         sequence_parallel: training["sequence_parallel"].as_bool().unwrap(),

@@ -187,14 +187,13 @@ fn what_is_not_judged_is_named() {
         "--distribute-saved-activations",
         "--account-for-embedding-in-pipeline-split",
         "--num-distributed-optimizer-instances 2",
-        "--expert-tensor-parallel-size 1",
         "--fp4-format e2m1",
     ] {
         let error = megatron(flag).unwrap_err();
         let name = flag.split(' ').next().unwrap();
         assert!(error.code == "not-judged" && error.message.contains(name), "{flag}: {error:?}");
     }
-    assert!(megatron("--expert-tensor-parallel-size 2").is_ok());
+    assert_eq!(megatron("--expert-tensor-parallel-size 1").unwrap().expert_tensor, Some(1));
     let both = "--optimizer-cpu-offload --use-precision-aware-optimizer";
     assert_eq!(megatron(both).unwrap().offloads, Some(true));
     let half = format!("{both} --optimizer-offload-fraction 0.5");

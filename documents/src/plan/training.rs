@@ -56,6 +56,9 @@ pub struct DegreesDocument {
     /// so; a stack may do so whatever the plan.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub expert_overlap: bool,
+    /// Tensor-parallel shards of an expert; absent = as many as of all else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expert_tensor: Option<u32>,
     /// ZeRO stage: 0 nothing, 1 optimizer states, 2 and gradients, 3 and parameters.
     pub zero: u8,
     /// Which axis lies on which tier.
@@ -355,6 +358,7 @@ impl PlanDocument {
                 },
                 vocabulary: parallelism.vocabulary,
                 expert_overlap: parallelism.expert_overlap,
+                expert_tensor: parallelism.expert_tensor,
                 ..self.parallelism.degrees()
             },
             partition: Partition { stages: stages.collect::<Result<_, Diagnostic>>()? },
@@ -465,6 +469,7 @@ impl From<Parallelism> for ParallelismDocument {
                 ulysses: degrees.sequence == SequenceParallel::Ulysses,
                 vocabulary: degrees.vocabulary,
                 expert_overlap: degrees.expert_overlap,
+                expert_tensor: degrees.expert_tensor,
                 zero: degrees.zero as u8,
                 mesh: match degrees.mesh {
                     Mesh::TpCpDpPp => MeshDocument::TpCpDpPp,

@@ -23,6 +23,8 @@ pub enum Field {
     Expert,
     /// Whether exchanges of experts run beside the work of another micro-batch.
     ExpertOverlap,
+    /// Ranks that split an expert.
+    ExpertTensor,
     /// Chunks of a rank.
     VirtualStages,
     /// Blocks of each stage.
@@ -70,6 +72,7 @@ impl Field {
             Self::Context => "context",
             Self::Expert => "expert",
             Self::ExpertOverlap => "expert overlap",
+            Self::ExpertTensor => "expert tensor",
             Self::VirtualStages => "virtual stages",
             Self::Blocks => "blocks",
             Self::Schedule => "schedule",

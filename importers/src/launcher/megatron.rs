@@ -31,6 +31,7 @@ pub(super) fn read(text: &str, model: ModelFacts) -> Result<LaunchSettings, Diag
         pipeline,
         context: flags.degree(&["--context-parallel-size"])?,
         expert: flags.degree(&["--expert-model-parallel-size"])?,
+        expert_tensor: flags.degree(&["--expert-tensor-parallel-size"])?,
         micro_batch,
         global_batch,
         // Unless a step is stated, it is one micro-batch of each replica.
@@ -63,11 +64,6 @@ pub(super) fn read(text: &str, model: ModelFacts) -> Result<LaunchSettings, Diag
     settings.schedule = Some(if is_looped { "interleaved" } else { "1f1b" }.to_owned());
     settings.stack = software::read(&flags, is_looped, model)?;
     shape::layers(&flags, n_layers.or(model.n_layers), &mut settings)?;
-    let of_experts = flags.degree(&["--expert-tensor-parallel-size"])?;
-    if of_experts.is_some_and(|degree| degree != tensor.unwrap_or(1)) {
-        let why = "experts are split over the tensor ranks of the model";
-        return Err(not_judged("--expert-tensor-parallel-size", why));
-    }
     if flags.degree(&["--num-distributed-optimizer-instances"])?.is_some_and(|n| n > 1) {
         let why = "replicas share out their states among all of them";
         return Err(not_judged("--num-distributed-optimizer-instances", why));

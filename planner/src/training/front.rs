@@ -62,7 +62,7 @@ pub(super) fn promote(found: &mut Found, front: &[Judged]) {
     };
     let degrees = |plan: &Judged| {
         let d = &plan.configuration.degrees;
-        [d.data, d.tensor, d.pipeline, d.context, d.expert]
+        [d.data, d.tensor, d.pipeline, d.context, d.expert, d.of_expert()]
     };
     let of_faster = degrees(faster);
     found.plans.retain(|plan| degrees(plan) != of_faster);

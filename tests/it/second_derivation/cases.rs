@@ -90,7 +90,7 @@ const fn case(
 
 /// Of each model and cluster one with a card for each device and one with shared cards.
 #[rustfmt::skip]
-pub(super) const CASES: [Case; 30] = [
+pub(super) const CASES: [Case; 33] = [
     case(("dense", "wide", 8), 16, ADAMW, "tensor=2 data=2 pipeline=4 schedule=1f1b micro-batch=1 zero=1 recompute=none mesh=data-inside"),
     case(("dense", "wide", 1), 32, SGD, "tensor=8 data=2 schedule=1f1b micro-batch=4 zero=2 recompute=none sequence-parallel=on"),
     case(("dense", "square", 4), 16, SINGLE_SGD, "tensor=4 data=2 pipeline=2 schedule=gpipe micro-batch=1 zero=0 recompute=full mesh=pipeline-inside"),
@@ -111,6 +111,9 @@ pub(super) const CASES: [Case; 30] = [
     case(("grouped", "narrow", 1), 16, SINGLE, "tensor=2 context=2 data=4 schedule=1f1b micro-batch=1 zero=2 recompute=full sequence-parallel=off"),
     case(("mixture", "wide", 8), 64, ADAMW, "tensor=2 data=8 expert=8 schedule=1f1b micro-batch=2 zero=1 recompute=none"),
     case(("mixture", "wide", 2), 64, ADAMW, "tensor=1 data=8 pipeline=2 expert=4 schedule=1f1b micro-batch=2 zero=1 recompute=full mesh=data-inside"),
+    case(("mixture", "wide", 8), 64, ADAMW, "tensor=4 data=4 expert=8 expert-tensor=1 schedule=1f1b micro-batch=2 zero=1 recompute=none"),
+    case(("mixture", "wide", 2), 64, ADAMW, "tensor=8 data=2 expert=4 expert-tensor=2 schedule=1f1b micro-batch=2 zero=1 recompute=none"),
+    case(("mixture", "square", 4), 32, ADAMW, "tensor=4 data=2 pipeline=2 expert=8 expert-tensor=1 schedule=1f1b micro-batch=1 zero=0 recompute=full mesh=data-inside"),
     case(("mixture", "square", 4), 64, SGD, "tensor=1 data=16 expert=8 schedule=1f1b micro-batch=2 zero=2 recompute=none"),
     case(("mixture", "square", 1), 16, ADAMW, "tensor=2 data=4 pipeline=2 expert=4 schedule=gpipe micro-batch=1 zero=0 recompute=full mesh=pipeline-inside"),
     case(("mixture", "narrow", 2), 32, SGD, "tensor=1 context=2 data=4 pipeline=2 expert=4 schedule=1f1b micro-batch=2 zero=1 recompute=none mesh=pipeline-inside"),

@@ -44,7 +44,9 @@ pub(super) struct Fabric {
     network: Way,
     /// By device.
     places: Vec<Place>,
-    /// Expert ranks along context, and along data.
+    /// Ranks that split a block, and an expert.
+    split: [usize; 2],
+    /// Expert ranks inside a replica, and along data.
     experts: [usize; 2],
 }
 
@@ -65,16 +67,19 @@ impl Fabric {
             let [d, p] = if data_inside { [outer % d, outer / d] } else { [outer / p, outer % p] };
             [device % t, device / t % c, d, p]
         };
-        // Context ranks first, as far as their number divides, then replicas.
+        // Ranks of a replica first that hold an expert each, as far as their number divides, then replicas.
         let e = degree("expert");
-        let along_context = (1..=c).rev().find(|n| c % n == 0 && e % n == 0).unwrap();
+        let of_expert = parallelism["training"]["expert_tensor"].as_u64().map_or(t, |n| n as usize);
+        let whole = t * c / of_expert;
+        let inside = (1..=whole).rev().find(|n| whole % n == 0 && e % n == 0).unwrap();
         Self {
             per_host: count(&host["devices"]),
             cards: count(&host["nics"]),
             inside: way(&cluster["link_kinds"][0]),
             network: way(&cluster["network"]),
             places: (0..t * c * d * p).map(place).collect(),
-            experts: [along_context, e / along_context],
+            split: [t, of_expert],
+            experts: [inside, e / inside],
         }
     }
 
@@ -85,6 +90,22 @@ impl Fabric {
     /// Its network card, numbered through all hosts.
     fn card(&self, device: usize) -> usize {
         device % self.per_host * self.cards / self.per_host + self.host(device) * self.cards
+    }
+
+    /// Which part of an expert a device of a replica has, and which of them it is that hold experts.
+    fn seat(&self, [t, c, ..]: Place) -> [usize; 2] {
+        let [tensor, of_expert] = self.split;
+        let inside = c * tensor + t;
+        [inside % of_expert, inside / of_expert]
+    }
+
+    /// Ranks that split an expert: seconds of an all-reduce.
+    pub(super) fn of_expert(&self, bytes: f64) -> f64 {
+        let groups = self.groups(|at @ [_, _, d, p]| [self.seat(at)[1], 0, d, p]);
+        self.worst(&groups, |group| {
+            assert_eq!(self.by_host(group).len(), 1);
+            self.inside.ring_inside(group.len(), bytes)
+        })
     }
 
     /// What leaves a host passes the links inside it too.
@@ -165,8 +186,11 @@ impl Fabric {
     /// Ranks that share out experts: seconds in which each sends `bytes` in equal parts to all,
     /// itself included (C4).
     pub(super) fn all_to_all(&self, bytes: f64) -> (f64, bool) {
-        let [by_c, by_d] = self.experts;
-        let groups = self.groups(|[t, c, d, p]| [t, c / by_c, d / by_d, p]);
+        let [inside, by_d] = self.experts;
+        let groups = self.groups(|at @ [_, _, d, p]| {
+            let [part, seat] = self.seat(at);
+            [part, seat / inside, d / by_d, p]
+        });
         let seconds = self.worst(&groups, |group| {
             let part = bytes / group.len() as f64;
             let of = |device: usize| {
@@ -189,8 +213,11 @@ impl Fabric {
     /// Seconds in which those that hold the same weights add up so many bytes of gradients, dense
     /// ones and those of experts (C2).
     pub(super) fn exchange(&self, dense: f64, experts: f64) -> f64 {
-        let [by_c, by_d] = self.experts;
-        let of_experts = self.groups(|[t, c, d, p]| [t, c % by_c, d % by_d, p]);
+        let [inside, by_d] = self.experts;
+        let of_experts = self.groups(|at @ [_, _, d, p]| {
+            let [part, seat] = self.seat(at);
+            [part, seat % inside, d % by_d, p]
+        });
         self.all_reduce(&self.replicas(), dense) + self.all_reduce(&of_experts, experts)
     }
 

@@ -80,6 +80,7 @@ pub(super) fn kernels(
         tensor: degree("tensor"),
         context: degree("context"),
         expert: degree("expert"),
+        expert_tensor: training["expert_tensor"].as_u64().map(|n| n as u32),
         data: degree("data"),
         micro_batch: training["micro_batch"].as_u64().unwrap(),
         sequence: match training["sequence_parallel"].as_bool().unwrap() {

@@ -46,6 +46,8 @@ impl Numbers {
 pub(super) struct Split {
     pub(super) tensor: f64,
     pub(super) expert: f64,
+    /// Ranks that split an expert.
+    pub(super) of_expert: f64,
     /// Tokens of a micro-batch on one rank.
     pub(super) tokens: f64,
     /// Scores of a head that one rank keeps, where no kernel fuses them: Transformer Engine has none for 32
@@ -110,7 +112,7 @@ impl Shape {
             None => [attention + vectors + feed_forward, 0.0],
             Some([n, _]) => [attention + vectors + h * n, n * feed_forward],
         };
-        [dense / split.tensor, experts / split.tensor / split.expert]
+        [dense / split.tensor, experts / split.of_expert / split.expert]
     }
 
     /// Elements of the matrices of a block on one device, of one expert alone: Transformer Engine keeps a
@@ -118,7 +120,8 @@ impl Shape {
     pub(super) fn placeholders(&self, split: Split) -> f64 {
         let (h, f) = (self.hidden, self.inner);
         let feed_forward = if self.is_gpt2() { 2.0 } else { 3.0 };
-        h * (2.0 * h + 2.0 * self.key_value_width() + feed_forward * f) / split.tensor
+        let ranks = if self.experts.is_some() { split.of_expert } else { split.tensor };
+        h * (2.0 * h + 2.0 * self.key_value_width()) / split.tensor + h * feed_forward * f / ranks
     }
 
     /// Parameters of the embedding, or of the head, on one device.
@@ -155,12 +158,12 @@ impl Shape {
             // on the rank that most tokens visit; and three numbers of the router in single
             // precision.
             Some([n, visited]) => {
-                let gathered = if split.sequence_parallel { split.tensor } else { 1.0 };
+                let gathered = if split.sequence_parallel { split.of_expert } else { 1.0 };
                 let pairs = visited * split.outer(1.0) * gathered * split.busiest(n);
                 (outer + 12.0 * n) * split.outer(1.0)
                     + attention * split.tokens / split.tensor
                     + scores
-                    + pairs * (2.0 * bytes * h + inner / split.tensor)
+                    + pairs * (2.0 * bytes * h + inner / split.of_expert)
             }
         }
     }

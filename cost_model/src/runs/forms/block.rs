@@ -46,6 +46,14 @@ const COLLECTIVE_LAUNCH_S: f64 = 20e-6;
 /// Tensor-parallel collectives of one pass.
 const COLLECTIVES: f64 = 2.0;
 
+/// Those around dense products, with what tokens that visit no expert share. Where tensor ranks split
+/// sequences, their parts go to experts as they are, and come back so.
+fn collectives_of(run: Sharded<'_>) -> f64 {
+    let all_visit = run.card.experts.is_some_and(|experts| experts.n_shared == 0);
+    let is_split = run.parallelism.sequence == SequenceParallel::On;
+    if all_visit && is_split { COLLECTIVES / 2.0 } else { COLLECTIVES }
+}
+
 /// Seconds of one pass, and the part of it that collectives take.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Pass {

@@ -203,13 +203,23 @@ impl Likeness {
     }
 }
 
-/// Architectures of published runs; what ran on others is no more like one than like another.
+/// Architectures of published runs; what ran on others is no more like one than like another. Older GPUs of
+/// NVIDIA are one, those of other vendors another.
 const fn judged_as(architecture: Architecture) -> Architecture {
     match architecture {
         Architecture::Ampere | Architecture::Hopper | Architecture::Blackwell => architecture,
+        Architecture::Kepler
+        | Architecture::Pascal
+        | Architecture::Volta
+        | Architecture::Turing
+        | Architecture::Ada => Architecture::Turing,
         _ => Architecture::Other,
     }
 }
+
+/// Variance of `ln(measured / predicted)` of a step on GPUs of a vendor whose libraries no judged set ran:
+/// four steps on MI325X lay 0.15 to 0.29 above what NVIDIA's share of the peak said.
+const OTHER_VENDOR: f64 = 0.15 * 0.15;
 
 /// Models of one published set that ran alike.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -273,7 +283,11 @@ pub fn spread<'a>(
         Trait::ALL.into_iter().filter(|own_trait| !like.shares(*own_trait, &row.like)).collect()
     };
     let left = |property: &Trait| if measured.contains(property) { property.left() } else { 1.0 };
-    let of_trait = |property: &Trait| left(property) * figure.variance(*property);
+    let is_elsewhere = figure == Figure::Step && like.architecture == Architecture::Other;
+    let of_trait = |property: &Trait| match property {
+        Trait::Architecture if is_elsewhere => OTHER_VENDOR,
+        _ => left(property) * figure.variance(*property),
+    };
     let variance = |unlike: &[Trait]| unlike.iter().map(of_trait).sum::<f64>();
     let least = judged
         .iter()

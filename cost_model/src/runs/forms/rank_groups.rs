@@ -4,7 +4,8 @@
 //! Devices are numbered through, host by host. Tensor ranks are neighbours, context ranks come
 //! next; then replicas and pipeline ranks in the order of [`Mesh`]. Ranks that share out the
 //! experts of a block are taken from the context ranks first, as far as their number divides, then
-//! from the replicas.
+//! from the replicas; where fewer tensor ranks split an expert than all else, from the others of these
+//! before.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -105,34 +106,47 @@ impl Group {
         Self::of(degrees, [context, (count(degrees.data), data_stride(degrees))])
     }
 
-    /// Expert ranks along tensor ranks, where context ranks and replicas are too few, along context and
+    /// Ranks of a replica that hold each product of an expert once, and devices from one to the next.
+    fn whole_experts(degrees: &Parallelism) -> (u64, u64) {
+        let split = u64::from(degrees.of_expert());
+        ((inner(degrees) / split).max(1), split)
+    }
+
+    /// Expert ranks along tensor ranks, where context ranks and replicas are too few, inside a replica and
     /// along data.
     fn expert_split(degrees: &Parallelism) -> [u64; 3] {
         let (expert, data) = (count(degrees.expert), count(degrees.data));
-        let along_context = divisor_of_both(expert, count(degrees.context));
-        let others = expert / along_context;
+        let along_inner = divisor_of_both(expert, Self::whole_experts(degrees).0);
+        let others = expert / along_inner;
         let along_data = if others > data { divisor_of_both(others, data) } else { others };
-        [others / along_data, along_context, along_data]
+        [others / along_data, along_inner, along_data]
+    }
+
+    /// Ranks that split the products of an expert.
+    #[must_use]
+    pub fn expert_tensor(degrees: &Parallelism) -> Self {
+        Self::of(degrees, [(u64::from(degrees.of_expert()), 1), (1, 1)])
     }
 
     /// Ranks that share out the experts of a block.
     #[must_use]
     pub fn experts(degrees: &Parallelism) -> Self {
-        let [along_tensor, along_context, along_data] = Self::expert_split(degrees);
-        let stride = if along_tensor > 1 { 1 } else { count(degrees.tensor) };
-        let inner = (along_tensor.saturating_mul(along_context), stride);
+        let [along_tensor, along_inner, along_data] = Self::expert_split(degrees);
+        let stride = if along_tensor > 1 { 1 } else { Self::whole_experts(degrees).1 };
+        let inner = (along_tensor.saturating_mul(along_inner), stride);
         Self::of(degrees, [inner, (along_data, data_stride(degrees))])
     }
 
     /// Ranks that hold the same experts.
     #[must_use]
     pub fn expert_replicas(degrees: &Parallelism) -> Self {
-        let [_, along_context, along_data] = Self::expert_split(degrees);
+        let [_, along_inner, along_data] = Self::expert_split(degrees);
+        let (whole, each) = Self::whole_experts(degrees);
         let part = |all: u64, split: u64, stride: u64| {
             ((all / split.max(1)).max(1), stride.saturating_mul(split))
         };
-        let context = part(count(degrees.context), along_context, count(degrees.tensor));
-        Self::of(degrees, [context, part(count(degrees.data), along_data, data_stride(degrees))])
+        let inner = part(whole, along_inner, each);
+        Self::of(degrees, [inner, part(count(degrees.data), along_data, data_stride(degrees))])
     }
 
     /// How the group lies on hosts of so many devices.

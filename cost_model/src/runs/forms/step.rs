@@ -21,7 +21,7 @@ use crate::runs::judge::violation::Violation;
 use crate::runs::oracle::{Ending, Place, Prices, Seat, StageFigures, ends_meet, lowered, seats};
 
 /// What tells blocks of runs on one system apart.
-type Block<'a> = (&'a [BlockGroup], [u64; 10], Gradients, DType);
+type Block<'a> = (&'a [BlockGroup], [u64; 11], Gradients, DType);
 
 /// Steps of runs on one system under one stack and one set of constants; remembers blocks.
 pub struct Steps<'a> {

@@ -46,8 +46,6 @@ pub struct Software {
     pub dtype: DType,
     /// How tokens reach experts.
     pub dispatcher: Dispatcher,
-    /// Ranks that split the products of an expert; `None` = all tensor ranks.
-    pub expert_tensor: Option<u32>,
 }
 
 /// Tokens of a micro-batch on one rank.
@@ -125,8 +123,7 @@ fn per_op_bytes(
 /// have most.
 fn expert_bytes(card: &TransformerCard, parallelism: &Parallelism, software: Software) -> f64 {
     let Some(experts) = card.experts else { return 0.0 };
-    let tensor = parallelism.tensor.max(1);
-    let split = f64::from(software.expert_tensor.unwrap_or(tensor).max(1));
+    let split = f64::from(parallelism.of_expert());
     let (gathered, split) = match parallelism.sequence {
         SequenceParallel::Off => (1.0, split),
         SequenceParallel::On => (split, split),

@@ -130,12 +130,7 @@ impl Published {
 
 /// A kernel of the attention core in bf16.
 fn software(attention: AttentionKernel) -> Software {
-    Software {
-        attention,
-        dtype: DType::Bf16,
-        dispatcher: Dispatcher::AllToAll,
-        expert_tensor: None,
-    }
+    Software { attention, dtype: DType::Bf16, dispatcher: Dispatcher::AllToAll }
 }
 
 fn near(value: f64, wanted: f64) {

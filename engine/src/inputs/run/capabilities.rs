@@ -109,6 +109,7 @@ pub fn of(
         recomputes,
         by_block: row.expresses.contains(&Field::BlockPolicies),
         expert_overlap: row.expresses.contains(&Field::ExpertOverlap),
+        expert_tensor: row.expresses.contains(&Field::ExpertTensor),
     })
 }
 

@@ -13,13 +13,14 @@ use planner::training::search_3d::space::{Pins, RecomputeRule, Split};
 use crate::answer::suggest;
 
 /// What can be fixed.
-pub const FIELDS: [&str; 14] = [
+pub const FIELDS: [&str; 15] = [
     "data",
     "tensor",
     "pipeline",
     "context",
     "expert",
     "expert-overlap",
+    "expert-tensor",
     "micro-batch",
     "virtual-stages",
     "schedule",
@@ -79,8 +80,14 @@ pub fn of(flags: &[String]) -> Result<Pins, Diagnostic> {
 }
 
 /// Fields by what launchers call them.
-const SHORT: [(&str, &str); 5] =
-    [("dp", "data"), ("tp", "tensor"), ("pp", "pipeline"), ("cp", "context"), ("ep", "expert")];
+const SHORT: [(&str, &str); 6] = [
+    ("dp", "data"),
+    ("tp", "tensor"),
+    ("pp", "pipeline"),
+    ("cp", "context"),
+    ("ep", "expert"),
+    ("etp", "expert-tensor"),
+];
 
 /// A pin with its field in full: `tp=8` is `tensor=8`.
 pub fn in_full(pin: &str) -> String {
@@ -106,6 +113,7 @@ pub fn broken(pins: &Pins, plan: &Plan, schedule: &str) -> Vec<(String, String)>
         ("pipeline", pins.pipeline.map(u64::from), u64::from(d.pipeline)),
         ("context", pins.context.map(u64::from), u64::from(d.context)),
         ("expert", pins.expert.map(u64::from), u64::from(d.expert)),
+        ("expert-tensor", pins.expert_tensor.map(u64::from), u64::from(d.of_expert())),
         ("micro-batch", pins.micro_batch, d.micro_batch),
         ("virtual-stages", pins.virtual_stages.map(u64::from), u64::from(d.virtual_stages)),
         ("zero", pins.zero.map(|zero| zero as u64), d.zero as u64),
@@ -174,6 +182,7 @@ fn set(pins: &mut Pins, field: &str, value: &str, flag: &str) -> Result<(), Diag
         "pipeline" => pins.pipeline = Some(count()?),
         "context" => pins.context = Some(count()?),
         "expert" => pins.expert = Some(count()?),
+        "expert-tensor" => pins.expert_tensor = Some(count()?),
         "micro-batch" => pins.micro_batch = Some(u64::from(count()?)),
         "virtual-stages" => pins.virtual_stages = Some(count()?),
         "schedule" => {
@@ -236,6 +245,7 @@ mod tests {
             "pipeline=4",
             "context=1",
             "expert=2",
+            "expert-tensor=4",
             "micro-batch=3",
             "virtual-stages=2",
             "schedule=zb-h1",

@@ -530,6 +530,9 @@ pub fn in_words(d: &Parallelism, schedule: &str) -> String {
             text.push_str(&format!("{sign} {name} {degree}"));
         }
     }
+    if let Some(ranks) = d.expert_tensor {
+        text.push_str(&format!(" of tensor {ranks}"));
+    }
     if d.expert_overlap {
         text.push_str(" (exchanges beside work)");
     }

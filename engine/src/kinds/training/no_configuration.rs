@@ -15,12 +15,17 @@ use crate::inputs::run::setting::Setting;
 /// Pins that are counts, with what of a configuration they fix.
 type Count = (&'static str, fn(&Pins) -> Option<u64>, fn(&Parallelism) -> u64);
 
-const COUNTS: [Count; 7] = [
+const COUNTS: [Count; 8] = [
     ("data", |pins| pins.data.map(u64::from), |degrees| u64::from(degrees.data)),
     ("tensor", |pins| pins.tensor.map(u64::from), |degrees| u64::from(degrees.tensor)),
     ("pipeline", |pins| pins.pipeline.map(u64::from), |degrees| u64::from(degrees.pipeline)),
     ("context", |pins| pins.context.map(u64::from), |degrees| u64::from(degrees.context)),
     ("expert", |pins| pins.expert.map(u64::from), |degrees| u64::from(degrees.expert)),
+    (
+        "expert-tensor",
+        |pins| pins.expert_tensor.map(u64::from),
+        |degrees| u64::from(degrees.of_expert()),
+    ),
     ("micro-batch", |pins| pins.micro_batch, |degrees| degrees.micro_batch),
     (
         "virtual-stages",
@@ -86,10 +91,11 @@ pub(super) fn answer(setting: &Setting, space: &Space, is_over: &dyn Fn() -> boo
     named.into_iter().fold(error, |error, (flag, hint)| error.hint(format!("for {flag}: {hint}")))
 }
 
-/// Launchers run expert ranks across tensor ranks, which are not searched: nothing is proved of them.
+/// Some launchers run expert ranks across tensor ranks and have no words for it: nothing is proved of them.
 fn blame(setting: &Setting, space: &Space, name: &str) -> Blame {
     let experts = setting.model.groups.iter().find_map(|group| group.card.experts);
-    let pin = space.pins.expert.filter(|_| name == "expert");
+    let is_open = space.pins.capabilities.is_some_and(|capabilities| !capabilities.expert_tensor);
+    let pin = space.pins.expert.filter(|_| name == "expert" && is_open);
     let is_run = pin.zip(experts).is_some_and(|(ranks, experts)| {
         experts.n_experts.is_multiple_of(u64::from(ranks))
             && space.devices.iter().any(|n_devices| n_devices.is_multiple_of(ranks))
@@ -129,6 +135,17 @@ fn nearest(name: &str, pin: u64, values: &BTreeSet<u64>) -> String {
     flags.join(" or ")
 }
 
+/// What an expert tensor degree must be.
+fn of_expert_tensor(has_experts: bool, space: &Space) -> String {
+    match (has_experts, space.pins.capabilities) {
+        (false, _) => "the model has no experts".to_owned(),
+        (true, Some(of)) if !of.expert_tensor => {
+            format!("{} has one tensor degree for all layers", of.target)
+        }
+        (true, _) => "it divides the tensor degree, and tensor ranks split sequences".to_owned(),
+    }
+}
+
 /// What limits a field.
 fn limit(setting: &Setting, space: &Space, name: &str) -> String {
     let devices: Vec<String> = space.devices.iter().map(u32::to_string).collect();
@@ -156,12 +173,13 @@ fn limit(setting: &Setting, space: &Space, name: &str) -> String {
         ),
         ("expert", _) => match experts {
             Some(experts) => format!(
-                "expert ranks divide data x context, which hold them, and the {} experts; expert ranks \
-                 across tensor ranks are not planned",
+                "expert ranks divide data x context x (tensor / expert tensor), which hold them, and the \
+                 {} experts",
                 experts.n_experts
             ),
             None => "the model has no experts".to_owned(),
         },
+        ("expert-tensor", _) => of_expert_tensor(experts.is_some(), space),
         ("expert-overlap", _) => {
             let shared = Parallelism { expert: 2, n_micro_batches: 2, ..Parallelism::default() };
             let obstacle = obstacle(

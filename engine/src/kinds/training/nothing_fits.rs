@@ -267,6 +267,7 @@ fn pinned(configuration: &Configuration) -> String {
     let ranks = [("context", degrees.context), ("expert", degrees.expert)];
     let shared = ranks.into_iter().filter(|(_, n)| *n > 1);
     pins.extend(shared.map(|(name, n)| (name, u64::from(n))));
+    pins.extend(degrees.expert_tensor.map(|n| ("expert-tensor", u64::from(n))));
     let flags: Vec<String> = pins.iter().map(|(name, n)| format!("--pin {name}={n}")).collect();
     flags.join(" ")
 }
@@ -361,12 +362,13 @@ fn host_term(moved: &Pricing<'_>, space: &Space, options: &Options) -> Option<St
 /// Names of pins, with what takes each away, in the order in which a configuration is chosen.
 type Freed = (&'static str, fn(&mut Pins));
 
-const FREED: [Freed; 14] = [
+const FREED: [Freed; 15] = [
     ("data", |pins| pins.data = None),
     ("tensor", |pins| pins.tensor = None),
     ("pipeline", |pins| pins.pipeline = None),
     ("context", |pins| pins.context = None),
     ("expert", |pins| pins.expert = None),
+    ("expert-tensor", |pins| pins.expert_tensor = None),
     ("expert-overlap", |pins| pins.expert_overlap = None),
     ("micro-batch", |pins| pins.micro_batch = None),
     ("virtual-stages", |pins| pins.virtual_stages = None),

@@ -347,6 +347,10 @@ pub(super) fn words(degrees: &Parallelism, which: Shown) -> String {
     if degrees.data * degrees.context > 1 {
         words.push(format!("ZeRO {}", degrees.zero as u8));
     }
+    if let Some(at) = words.iter().position(|word| word.starts_with("EP ")) {
+        let apart = degrees.expert_tensor.map(|ranks| format!("ETP {ranks}"));
+        apart.into_iter().for_each(|word| words.insert(at + 1, word));
+    }
     words.extend((is_whole && degrees.expert_overlap).then(|| "overlapped all-to-all".to_owned()));
     words.extend((degrees.mesh == Mesh::TpCpPpDp).then(|| "rank order TP-PP-DP".to_owned()));
     words.join(", ")

@@ -240,8 +240,8 @@ fn own(source: &TrainingSource<'_>) -> Vec<(String, String)> {
         ("model.batch_p2p_comm", (!has_chunks).to_string()),
         ("ddp.grad_reduce_in_fp32", sums_wide(source).to_string()),
     ];
-    // Experts are split as the rest; Bridge would leave them whole where they are shared out.
-    if source.model.has_experts() {
+    // Bridge would leave experts whole where they are shared out.
+    if source.model.has_experts() && degrees.expert_tensor.is_none() {
         overrides.push(("model.expert_tensor_parallel_size", degrees.tensor.to_string()));
     }
     overrides.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()

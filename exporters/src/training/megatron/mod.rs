@@ -55,7 +55,7 @@ pub(crate) const ROW: TrainingTarget = TrainingTarget {
     file_name: "megatron.args",
     summary: "flags of Megatron-Core with the pipeline layout, one per line",
     expresses: fields![
-        Tensor Pipeline Context Expert ExpertOverlap VirtualStages Blocks Schedule MicroBatch
+        Tensor Pipeline Context Expert ExpertOverlap ExpertTensor VirtualStages Blocks Schedule MicroBatch
         GlobalBatch Zero Sequence Mesh Recompute ElementType Offload Optimizer
     ],
     offloaded: Some(accepts_offloaded),
@@ -96,7 +96,9 @@ fn accepts(degrees: &Parallelism, schedule: &str) -> bool {
 /// Whether pipeline ranks lie inside replicas where it wants as many ranks to hold an expert as hold
 /// a dense layer, context ranks not counted (`megatron/core/parallel_state.py`).
 fn is_inside(degrees: &Parallelism) -> bool {
-    degrees.mesh == Mesh::TpCpPpDp && degrees.pipeline > 1 && degrees.expert != degrees.context
+    let of_experts = u64::from(degrees.expert) * u64::from(degrees.of_expert());
+    let of_all = u64::from(degrees.tensor) * u64::from(degrees.context);
+    degrees.mesh == Mesh::TpCpPpDp && degrees.pipeline > 1 && of_experts != of_all
 }
 
 /// Beside experts, tensor ranks split sequences.
@@ -123,6 +125,9 @@ pub(super) fn export(source: &TrainingSource<'_>) -> Result<Export, Diagnostic> 
         ("context-parallel-size", u64::from(degrees.context)),
         ("expert-model-parallel-size", u64::from(degrees.expert)),
     ];
+    if let Some(ranks) = degrees.expert_tensor {
+        flags.push(("expert-tensor-parallel-size", u64::from(ranks)));
+    }
     let global = degrees.micro_batch * degrees.n_micro_batches * u64::from(degrees.data);
     let n_predicting = source.n_predicting();
     flags.push(("micro-batch-size", degrees.micro_batch));

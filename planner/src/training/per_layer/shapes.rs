@@ -17,6 +17,7 @@ pub fn check(pins: &Pins) -> Result<(), Diagnostic> {
     let wrong = [
         ("context", more(pins.context)),
         ("expert", more(pins.expert)),
+        ("expert-tensor", pins.expert_tensor.is_some()),
         ("virtual-stages", more(pins.virtual_stages)),
         ("schedule", pins.orders.iter().any(|order| *order != Order::OneFOneB)),
         (

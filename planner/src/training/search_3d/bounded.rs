@@ -62,7 +62,7 @@ pub(super) fn tried_first(
 /// Prices of blocks, by what tells them apart.
 pub(super) struct Prices<'p, 'a> {
     pricing: &'p Pricing<'a>,
-    known: FxHashMap<[u64; 10], (Arc<Passes>, Totals)>,
+    known: FxHashMap<[u64; 11], (Arc<Passes>, Totals)>,
 }
 
 impl<'p, 'a> Prices<'p, 'a> {
@@ -84,8 +84,8 @@ impl<'p, 'a> Prices<'p, 'a> {
             shapes.iter().map(|shape| Passes::key(&shape.degrees, per_host)).collect();
         let mut seen = FxHashSet::default();
         let is_new =
-            |(_, key): &(&Shape, &[u64; 10])| !self.known.contains_key(*key) && seen.insert(**key);
-        let new: Vec<(&Shape, &[u64; 10])> = shapes.iter().zip(&keys).filter(is_new).collect();
+            |(_, key): &(&Shape, &[u64; 11])| !self.known.contains_key(*key) && seen.insert(**key);
+        let new: Vec<(&Shape, &[u64; 11])> = shapes.iter().zip(&keys).filter(is_new).collect();
         let n_blocks: Vec<u32> =
             self.pricing.model.groups.iter().map(|group| group.n_blocks).collect();
         let of = |index: usize| {
@@ -102,7 +102,7 @@ impl<'p, 'a> Prices<'p, 'a> {
             return None;
         }
         self.known.extend(priced);
-        let of = |(shape, key): (Shape, &[u64; 10])| {
+        let of = |(shape, key): (Shape, &[u64; 11])| {
             let (passes, totals) = self.known.get(key)?.clone();
             let bound_s = bound::of_shape(&shape.degrees, &totals);
             Some(Bounded { shape, passes, totals, bound_s })

@@ -54,7 +54,7 @@ pub fn least(pricing: &Pricing<'_>, space: &Space, options: &Options) -> Option<
     let space = &Space { pins: Pins { may_offload: false, ..space.pins.clone() }, ..space.clone() };
     let mut best: Option<(f64, Configuration)> = None;
     // A smaller micro-batch never needs more, and the mesh needs nothing.
-    let mut smallest: BTreeMap<[u32; 5], u64> = BTreeMap::new();
+    let mut smallest: BTreeMap<super::Family, u64> = BTreeMap::new();
     let shapes = bounded(&unlimited, space, options);
     for bounded in &shapes {
         let least = smallest.entry(super::family(&bounded.shape)).or_insert(u64::MAX);

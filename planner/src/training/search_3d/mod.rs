@@ -53,6 +53,8 @@ pub mod terms;
 mod worker;
 
 #[cfg(test)]
+mod expert_laws;
+#[cfg(test)]
 mod laws;
 #[cfg(test)]
 pub(super) mod part_laws;
@@ -78,11 +80,11 @@ const ROUND: usize = 32;
 const FIRST_SHARE: f64 = 0.3;
 
 /// Degrees that make two plans different ones.
-pub(crate) type Family = [u32; 5];
+pub(crate) type Family = [u32; 6];
 
 fn family(shape: &Shape) -> Family {
     let d = &shape.degrees;
-    [d.data, d.tensor, d.pipeline, d.context, d.expert]
+    [d.data, d.tensor, d.pipeline, d.context, d.expert, d.of_expert()]
 }
 
 /// Searches a space.
@@ -298,7 +300,7 @@ fn cutoff(best: &BTreeMap<Family, Judged>, options: &Options) -> f64 {
 
 fn keep(best: &mut BTreeMap<Family, Judged>, judged: Judged) {
     let d = &judged.configuration.degrees;
-    let family = [d.data, d.tensor, d.pipeline, d.context, d.expert];
+    let family = [d.data, d.tensor, d.pipeline, d.context, d.expert, d.of_expert()];
     let is_better = best.get(&family).is_none_or(|known| {
         (judged.step, judged.configuration.key()) < (known.step, known.configuration.key())
     });

@@ -49,7 +49,7 @@ pub(super) fn refined(
     let stop = worker.options.stop().unwrap_or(StopReason::Finished);
     let family = |plan: &Judged| {
         let d = &plan.configuration.degrees;
-        [d.data, d.tensor, d.pipeline, d.context, d.expert]
+        [d.data, d.tensor, d.pipeline, d.context, d.expert, d.of_expert()]
     };
     let best_family = family(&best);
     let n_plans = others.len();

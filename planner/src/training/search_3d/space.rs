@@ -70,6 +70,8 @@ pub struct Capabilities {
     pub by_block: bool,
     /// Whether it has words for exchanges of experts beside the work of another micro-batch.
     pub expert_overlap: bool,
+    /// Whether it has words for experts that fewer ranks split than all else.
+    pub expert_tensor: bool,
 }
 
 impl Capabilities {
@@ -85,6 +87,7 @@ impl Capabilities {
     #[must_use]
     pub fn runs(&self, model: &ModelCard, degrees: &Parallelism, schedule: &str) -> bool {
         (self.expert_overlap || !degrees.expert_overlap)
+            && (self.expert_tensor || degrees.of_expert() == degrees.tensor.max(1))
             && (self.accepts)(degrees, schedule)
             && self.splits.is_none_or(|check| check(model, degrees))
     }
@@ -122,6 +125,8 @@ pub struct Pins {
     pub context: Option<u32>,
     /// Expert-parallel shards.
     pub expert: Option<u32>,
+    /// Tensor-parallel shards of an expert.
+    pub expert_tensor: Option<u32>,
     /// Samples of a micro-batch.
     pub micro_batch: Option<u64>,
     /// Chunks of a rank.
@@ -290,7 +295,7 @@ pub struct Configuration {
 }
 
 /// Orders configurations of equal cost: fewer devices and plainer settings first.
-pub type Key = ([u64; 10], Mesh, ZeroStage, Order, Split, RecomputeRule);
+pub type Key = ([u64; 11], Mesh, ZeroStage, Order, Split, RecomputeRule);
 
 impl Configuration {
     /// The model under its degrees; `passes` must be those of the same degrees.
@@ -326,6 +331,7 @@ impl Configuration {
             u64::from(d.tensor),
             u64::from(d.context),
             u64::from(d.expert),
+            u64::from(d.expert_tensor.is_some()) * u64::from(d.of_expert()),
             u64::from(d.data),
             u64::from(d.virtual_stages),
             d.micro_batch,
@@ -401,22 +407,13 @@ fn of_degrees(
         return;
     }
     let of_replica = space.global_batch / u64::from(degrees.data);
-    let has_experts = pricing.model.groups.iter().any(|group| group.card.experts.is_some());
-    let divides = |expert: &u32| {
-        pricing
-            .model
-            .groups
-            .iter()
-            .filter_map(|group| group.card.experts)
-            .all(|card| card.n_experts.is_multiple_of(u64::from(*expert)))
-    };
-    let experts: Vec<u32> = if has_experts {
-        let replicas = degrees.data * degrees.context;
-        degrees_of(replicas, pins.expert).into_iter().filter(divides).collect()
-    } else {
-        pins.expert.is_none_or(|pin| pin == 1).then_some(1).into_iter().collect()
-    };
     let sequences = pins.sequences(pricing, degrees);
+    let [of_whole, of_split] =
+        [false, true].map(|splits| experts(pricing, pins, (degrees, splits)));
+    let of = |sequence: SequenceParallel| match sequence {
+        SequenceParallel::On => &of_split,
+        SequenceParallel::Off | SequenceParallel::Ulysses => &of_whole,
+    };
     let has_both = degrees.pipeline > 1 && degrees.data > 1;
     let meshes: &[Mesh] =
         if has_both { &[Mesh::TpCpDpPp, Mesh::TpCpPpDp] } else { &[Mesh::TpCpDpPp] };
@@ -425,13 +422,14 @@ fn of_degrees(
     let micro_batches =
         micro_batches.into_iter().filter(|b| pins.micro_batch.is_none_or(|pin| pin == *b));
     for micro_batch in micro_batches {
-        for expert in &experts {
-            let layouts = meshes
-                .clone()
-                .flat_map(|mesh| sequences.iter().map(move |sequence| (*mesh, *sequence)));
-            for (mesh, sequence) in layouts {
+        let layouts = meshes
+            .clone()
+            .flat_map(|mesh| sequences.iter().map(move |sequence| (*mesh, *sequence)));
+        for (mesh, sequence) in layouts {
+            for (expert, expert_tensor) in of(sequence) {
                 let degrees = Parallelism {
                     expert: *expert,
+                    expert_tensor: *expert_tensor,
                     micro_batch,
                     n_micro_batches: of_replica / micro_batch,
                     sequence,
@@ -443,6 +441,45 @@ fn of_degrees(
                 let shape = |degrees| Shape { degrees, n_devices };
                 shapes.extend(overlaps.map(shape));
             }
+        }
+    }
+}
+
+/// Expert ranks with the tensor ranks that split an expert (`None` = all), where tensor ranks split sequences
+/// or not.
+///
+/// Expert ranks that take all tensor ranks hold as much as `expert / tensor` of them whose experts these split,
+/// and exchange no more than these, which gather and scatter besides (see the laws): they stand for them.
+/// Other splits are searched where they are pinned.
+fn experts(
+    pricing: &Pricing<'_>,
+    pins: &Pins,
+    (degrees, splits): (&Parallelism, bool),
+) -> Vec<(u32, Option<u32>)> {
+    let cards = || pricing.model.groups.iter().filter_map(|group| group.card.experts);
+    if cards().next().is_none() {
+        let is_one = [pins.expert, pins.expert_tensor].iter().all(|pin| pin.is_none_or(|n| n == 1));
+        return is_one.then_some((1, None)).into_iter().collect();
+    }
+    let tensor = degrees.tensor.max(1);
+    let divides = |n: u64| cards().all(|card| card.n_experts.is_multiple_of(n));
+    let of = |split: Option<u32>| -> Vec<(u32, Option<u32>)> {
+        let seats = degrees.data * degrees.context * (tensor / split.unwrap_or(tensor));
+        let ranks = degrees_of(seats, pins.expert).into_iter();
+        ranks.filter(|n| divides(u64::from(*n))).map(|n| (n, split)).collect()
+    };
+    let may = splits && pins.capabilities.is_none_or(|capabilities| capabilities.expert_tensor);
+    match pins.expert_tensor {
+        Some(pin) if pin == tensor => of(None),
+        Some(pin) if may && tensor.is_multiple_of(pin) => of(Some(pin)),
+        Some(_) => Vec::new(),
+        None if tensor == 1 || !may => of(None),
+        None if pins.expert.is_some() => [of(None), of(Some(1))].concat(),
+        None => {
+            let apart = of(None).into_iter();
+            let stays = apart.filter(|(n, _)| !divides(u64::from(*n) * u64::from(tensor)));
+            let takes = of(Some(1)).into_iter().filter(|(n, _)| n.is_multiple_of(tensor));
+            stays.chain(takes).collect()
         }
     }
 }

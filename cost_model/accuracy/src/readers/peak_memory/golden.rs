@@ -69,7 +69,7 @@ fn row(fields: &Fields) -> Result<Option<GoldenRow>, Diagnostic> {
     if !(wanted && small) {
         return Ok(None);
     }
-    let parallelism = parallelism(fields, &case)?;
+    let mut parallelism = parallelism(fields, &case)?;
     let tensor = u64::from(parallelism.tensor);
     let multiple = VOCABULARY_MULTIPLE * tensor;
     let heads = fields.count("heads")?;
@@ -78,13 +78,14 @@ fn row(fields: &Fields) -> Result<Option<GoldenRow>, Diagnostic> {
     let tag = format!("{} {}", fields.text("platform")?, fields.text("env")?);
     let layout = if fields.text("tp")?.is_empty() { Layout::Guessed } else { Layout::Stated };
     let has_experts = card.experts.is_some();
+    parallelism.expert_tensor = small_or_blank(fields, "etp")?.filter(|_| has_experts);
     let row = MemoryRow {
         name: format!("{case} {}", tag.trim()),
         card,
         parallelism,
         recompute: recompute(fields)?,
         chip: chip(fields.text("platform")?, fields.text("env")?),
-        features: features(&case, has_experts, small_or_blank(fields, "etp")?),
+        features: features(&case, has_experts),
         format: StateFormat::Megatron,
         rank: JudgedRank::Last,
         metric: MemoryMetric::Peak,
@@ -130,6 +131,7 @@ fn parallelism(fields: &Fields, case: &str) -> Result<Parallelism, Diagnostic> {
         mesh: Mesh::TpCpDpPp,
         vocabulary: None,
         expert_overlap: false,
+        expert_tensor: None,
     })
 }
 
@@ -160,9 +162,8 @@ fn chip(platform: &str, environment: &str) -> Chip {
     }
 }
 
-/// Features that the name of a test declares, how its experts run, and the ranks that split one where
-/// they are stated.
-fn features(case: &str, has_experts: bool, expert_tensor: Option<u32>) -> Vec<MemoryFeature> {
+/// Features that the name of a test declares, and how its experts run.
+fn features(case: &str, has_experts: bool) -> Vec<MemoryFeature> {
     let named = [
         ("cross_entropy_loss_fusion", MemoryFeature::LossFusion),
         ("defer_embedding_wgrad_compute", MemoryFeature::DeferredEmbeddingGradient),
@@ -174,7 +175,7 @@ fn features(case: &str, has_experts: bool, expert_tensor: Option<u32>) -> Vec<Me
     let named = named.map(|(_, feature)| feature);
     let is_separate = has_experts && !GROUPED.iter().any(|name| case.contains(name));
     let separate = is_separate.then_some(MemoryFeature::SeparateExperts);
-    named.chain(separate).chain(expert_tensor.map(MemoryFeature::ExpertTensor)).collect()
+    named.chain(separate).collect()
 }
 
 #[cfg(test)]
@@ -214,12 +215,13 @@ mod tests {
         let golden = parse(&line("dgx_gb200_2nd")).unwrap().remove(0);
         assert!(!golden.is_whole);
         assert_eq!(golden.row.chip, Chip::Gb200);
-        let features = [MemoryFeature::ExchangeOverlap, MemoryFeature::ExpertTensor(2)];
+        let features = [MemoryFeature::ExchangeOverlap];
         assert_eq!(golden.row.features, features);
         assert_eq!(golden.row.card.experts.unwrap().feed_forward, 1024);
+        assert_eq!(golden.row.parallelism.expert_tensor, Some(2));
         assert!(parse(&line("dgx_h100")).unwrap()[0].is_whole);
         let separate = line("dgx_h100").replace("moe_mcore_te_tp4_ep2_etp2_pp2_ovlp", "mcore_te");
-        let features = [MemoryFeature::SeparateExperts, MemoryFeature::ExpertTensor(2)];
+        let features = [MemoryFeature::SeparateExperts];
         assert_eq!(parse(&separate).unwrap()[0].row.features, features);
     }
 

@@ -203,6 +203,8 @@ impl Stated {
             },
             // The recipes use the distributed optimizer.
             zero: if self.sharing > 0 { ZeroStage::Parameters } else { ZeroStage::Optimizer },
+            // Bridge leaves experts whole where they are shared out (`models/transformer_config.py`).
+            expert_tensor: (self.tensor > 1 && self.expert > 1).then_some(1),
             ..Parallelism::default()
         })
     }

@@ -10,7 +10,7 @@ use super::super::precision;
 use super::super::rank_groups::{Group, Spread};
 use super::super::run::Sharded;
 use super::super::system::System;
-use super::{COLLECTIVES, Direction, Extents};
+use super::{Direction, Extents, collectives_of};
 
 /// Exposed collectives of one pass, in seconds.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +43,7 @@ pub(super) fn collectives(
     let spread = |group: Group| group.spread(system.per_host);
     let of_tensor = spread(Group::tensor(degrees));
     let tensor_s =
-        COLLECTIVES * factor * halves_s(run, (system, stack, constants), of_tensor, bytes);
+        collectives_of(run) * factor * halves_s(run, (system, stack, constants), of_tensor, bytes);
     let (key, value) = extents.head_dims;
     let kv_bytes = per_token * run.card.n_kv_heads as f64 * (key as f64 + value as f64);
     let sent = match direction {

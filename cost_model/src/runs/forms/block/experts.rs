@@ -17,15 +17,22 @@
 //! exchange   dispatch and combine of both passes ([`crate::runs::forms::exchange`])
 //! ```
 //!
+//! Where `e` ranks split an expert, each has a width `f / e` of it and all pairs of these ranks, `e P`: a
+//! gather before and a scatter behind the products, of `2 e P h` bytes in both passes (Megatron-Core's
+//! `token_dispatcher.py`), and half of the bytes above that are of a width `h` are moved before the gather or
+//! behind the scatter, the rest of the gathered pairs.
+//!
 //! A stack that runs exchanges beside the work of another micro-batch takes the longer of both and
 //! a fifth of the shorter; one that does so because the plan says so, of all micro-batches but those
 //! that fill the pipeline ([`Parallelism::overlapped`](ir::plan::Parallelism::overlapped)).
 
-use ir::card::ExpertCard;
+use ir::card::{ExpertCard, SequenceParallel};
 use ir::chip::Chip;
 use ir::stack::{Dispatcher, Launch, Stack};
 
 use super::super::constants::{Constant, Constants};
+use ir::measured::CollectiveOperation;
+
 use super::super::exchange::Tokens;
 use super::super::precision;
 use super::super::rank_groups::Group;
@@ -55,9 +62,12 @@ const BESIDE: f64 = 0.2;
 struct Extents {
     /// Tokens that the device sends.
     tokens: f64,
-    /// Pairs of a token and an expert that it computes.
+    /// Pairs of a token and an expert that are its own.
     pairs: f64,
+    /// Ranks that split an expert.
+    split: f64,
     hidden: f64,
+    /// Width of an expert.
     width: f64,
     /// Parts of the first product.
     parts: f64,
@@ -75,6 +85,7 @@ impl Extents {
         Self {
             tokens,
             pairs: heaviest * tokens * experts.per_token as f64,
+            split: f64::from(degrees.of_expert()),
             hidden: run.card.hidden as f64,
             width: experts.feed_forward as f64,
             parts: run.card.form.n_first() as f64,
@@ -90,8 +101,8 @@ impl Extents {
 
     /// Elements of operands: inputs of a forward pass, and gradients of its results.
     fn cast(&self) -> [f64; 2] {
-        [self.hidden + self.width, self.parts * self.width + self.hidden]
-            .map(|each| self.pairs * each)
+        let hidden = self.split * self.hidden;
+        [hidden + self.width, self.parts * self.width + hidden].map(|each| self.pairs * each)
     }
 
     /// Bytes of pointwise kernels in 16-bit elements, forward and backward.
@@ -105,9 +116,10 @@ impl Extents {
             Dispatcher::AllToAll | Dispatcher::Padded => 8.0,
         };
         let biases = [[16.0, 14.0], [34.0, 26.0]].map(|pass| pass.map(|bytes| biases * bytes));
+        let gathered = f64::midpoint(1.0, self.split);
         [0, 1].map(|pass| {
             let [of_width, of_hidden] = biases[pass];
-            self.pairs * ((4.0 + sorted + of_hidden) * self.hidden)
+            self.pairs * (gathered * (4.0 + sorted + of_hidden) * self.hidden)
                 + self.pairs * (inner[pass] + of_width) * self.width
                 + 2.0 * self.tokens * self.hidden
         })
@@ -122,7 +134,7 @@ fn local(run: Sharded<'_>, experts: ExpertCard) -> u64 {
 /// Parameters of the experts of one block on one device, and their rows and columns.
 pub(super) fn parameters(run: Sharded<'_>) -> (f64, f64) {
     let Some(experts) = run.card.experts else { return (0.0, 0.0) };
-    let width = experts.feed_forward.div_ceil(u64::from(run.parallelism.tensor.max(1))) as f64;
+    let width = experts.feed_forward.div_ceil(u64::from(run.parallelism.of_expert())) as f64;
     let (count, hidden) = (local(run, experts) as f64, run.card.hidden as f64);
     let products = run.card.form.n_first() as f64 + 1.0;
     (count * width * products * hidden, count * (width * products + 2.0 * hidden))
@@ -181,7 +193,8 @@ fn work(
     let extents = Extents::of(run, experts, heaviest);
     let generation = generation(system.device.chip);
     let grouped = generation.grouped(run.dtype, stack.scaling);
-    let slower = 1.0 + stack.expert_costs.narrow * grouped.narrow / extents.width.max(1.0);
+    let width = (extents.width / extents.split).max(1.0);
+    let slower = 1.0 + stack.expert_costs.narrow * grouped.narrow / width;
     let product_s = slower * rates.share_of_peak(extents.flops(), grouped.efficiency);
     let wider = precision::element(run.dtype) / 2.0;
     let bytes = extents.pointwise(
@@ -223,7 +236,8 @@ pub(super) fn add(
         visits: experts.per_token as f64,
     };
     let network = constants.get(Constant::Network);
-    let exchange_s = system.visits_s(group, tokens, stack.experts.dispatcher, network);
+    let exchange_s = system.visits_s(group, tokens, stack.experts.dispatcher, network)
+        + gathered_s(run, tokens, (system, stack.experts.dispatcher, network));
     for (pass, work) in [&mut time.forward, &mut time.backward].into_iter().zip(pass_s) {
         pass.seconds += work;
     }
@@ -239,6 +253,27 @@ pub(super) fn add(
         pass.exchanges([exposed_s, exchange_s], group.leaves_host());
         pass.seconds = stack.launch.joined(pass.seconds, times * host_s);
     }
+}
+
+/// Seconds in which the ranks that split an expert gather what reaches each of them, and scatter what they
+/// add up to.
+fn gathered_s(
+    run: Sharded<'_>,
+    tokens: Tokens,
+    (system, dispatcher, network): (&System, Dispatcher, f64),
+) -> f64 {
+    let group = Group::expert_tensor(run.parallelism).spread(system.per_host);
+    // Ulysses' ranks hold whole weights.
+    if group.ranks <= 1 || run.parallelism.sequence == SequenceParallel::Ulysses {
+        return 0.0;
+    }
+    let reaching = match dispatcher {
+        Dispatcher::AllGather => f64::from(run.parallelism.expert.max(1)),
+        Dispatcher::AllToAll | Dispatcher::Flex | Dispatcher::Padded => tokens.visits,
+    };
+    let bytes = group.ranks as f64 * tokens.count * tokens.bytes * reaching;
+    let halves = [CollectiveOperation::AllGather, CollectiveOperation::ReduceScatter];
+    halves.map(|half| system.half_s(half, group, bytes, network)).iter().sum()
 }
 
 /// Host seconds of launching so many local experts in both passes, what reaches them and what comes

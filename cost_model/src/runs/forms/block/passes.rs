@@ -21,7 +21,7 @@ use super::super::rank_groups::Group;
 use super::super::run::Sharded;
 use super::super::system::System;
 use super::cached::cached_s;
-use super::{experts, floor, without_experts};
+use super::{Pass, experts, floor, without_experts};
 
 /// Seconds of a forward pass of as many samples as a micro-batch has.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -56,12 +56,12 @@ pub fn pieces(
         without_experts(Sharded { card: &card, ..run }, system, stack, constants).forward
     };
     let (alone, all) = (of(0), of(beside.n_shared));
+    let work_s = |pass: &Pass| pass.seconds - pass.collectives;
     let least_s = floor(run, stack, constants) / 2.0;
-    let attention_s =
-        alone.seconds - alone.collectives + cached_s(run, cached, system, (stack, constants));
-    let mut feed_forward_s = (all.seconds - alone.seconds).max(0.0);
+    let attention_s = work_s(&alone) + cached_s(run, cached, system, (stack, constants));
+    let mut feed_forward_s = (work_s(&all) - work_s(&alone)).max(0.0);
     let (group, exchange_s) = match run.card.experts {
-        None => (Group::tensor(run.parallelism), alone.collectives / 2.0),
+        None => (Group::tensor(run.parallelism), all.collectives / 2.0),
         Some(experts) => {
             let (experts_s, heaviest) = experts::alone(run, (system, stack, constants));
             feed_forward_s += match stack.launch {

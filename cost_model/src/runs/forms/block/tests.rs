@@ -246,6 +246,38 @@ fn planned_overlap_hides_what_the_stack_would_but_for_the_micro_batches_that_fil
     }
 }
 
+/// Of 4 tensor ranks, 2 or all split an expert that 2 of 8 samples of 4,096 tokens visit: each gathers what
+/// 2 or 4 ranks hold of them, 1,024 elements wide, and scatters as much.
+#[test]
+fn ranks_that_split_an_expert_gather_what_reaches_it() {
+    let mut run = gpt();
+    let experts =
+        ExpertCard { n_experts: 8, per_token: 2, feed_forward: 4096, ..Default::default() };
+    run.card.experts = Some(experts);
+    (run.card.sequence, run.parallelism.micro_batch) = (4096, 8);
+    (run.parallelism.tensor, run.parallelism.sequence) = (4, SequenceParallel::On);
+    let (stack, system) = (recorded(), a100());
+    let of = |run: &Case| {
+        block(run.sharded(), &system, &stack, &Constants::nominal(&stack)).forward.axes[1]
+    };
+    for (of_expert, ranks) in [(Some(2), 2), (None, 4)] {
+        run.parallelism.expert_tensor = of_expert;
+        let bytes = 2.0 * 1024.0 * 2.0 * 8.0 * 4096.0 / 4.0 * f64::from(ranks);
+        let group = super::super::rank_groups::Spread::inside(u64::from(ranks as u32));
+        let wanted = system.all_reduce_s(group, bytes, 1.0);
+        assert!((of(&run) / wanted - 1.0).abs() < 1e-9, "{ranks} {} {wanted}", of(&run));
+    }
+    run.parallelism.expert_tensor = Some(1);
+    assert_eq!(of(&run), 0.0);
+    // A sixteenth of the experts' weights with 4 x 4 ranks, as with 16 that have whole ones.
+    let weights = |expert: u32, of_expert: Option<u32>| {
+        let degrees = Parallelism { expert, expert_tensor: of_expert, ..run.parallelism.clone() };
+        shared_out(Case { card: run.card.clone(), parallelism: degrees }.sharded()).1
+    };
+    assert_eq!(weights(2, None), weights(8, Some(1)));
+    assert_eq!(weights(8, Some(1)), 2.0 * 1024.0 * 4096.0);
+}
+
 #[test]
 fn a_layer_in_one_part_is_priced_as_its_block() {
     let mut run = gpt();
@@ -259,7 +291,9 @@ fn a_layer_in_one_part_is_priced_as_its_block() {
     let constants = Constants::nominal(&stack);
     let layer = parts::layer(run.sharded(), &system, (&stack, &constants), 4);
     let whole = time(&run, &stack);
-    let of = |part: &crate::streams::moe::PartTimes| part.experts_s + 2.0 * part.exchange_s;
+    let of = |part: &crate::streams::moe::PartTimes| {
+        part.experts_s + 2.0 * part.exchange_s + part.gather_s + part.scatter_s
+    };
     for (others_s, times, pass) in [
         (layer.others_s[0], &layer.forward, whole.forward),
         (layer.others_s[1], &layer.backward, whole.backward),

@@ -102,12 +102,10 @@ impl Kind {
         let (extra, hidden) = (group.extra_weights as f64, group.card.hidden.max(1) as f64);
         let whole = extra + group.other_parameters as f64;
         let extra_s = extra_product(pricing, group, degrees);
-        let expert_tensor = pricing.expert_tensor();
         let Pricing { stack, dtype, .. } = *pricing;
         let (attention, dispatcher) = (stack.attention, stack.experts.dispatcher);
-        let software = Software { attention, dtype, dispatcher, expert_tensor };
+        let software = Software { attention, dtype, dispatcher };
         let stash = |what| block_bytes(&group.card, degrees, software, what);
-        let expert_split = expert_tensor.map_or(tensor, |degree| f64::from(degree.max(1)));
         let (lines_dense, lines_experts) = block::rows_and_columns(run);
         let extra_lines = if extra > 0.0 { hidden + extra / hidden } else { 0.0 };
         // The extra product keeps its input, which is as wide as its rows.
@@ -129,7 +127,7 @@ impl Kind {
             experts,
             held_dense: (parameters.dense as f64 / tensor + whole).max(0.0),
             held_experts: parameters.experts as f64
-                / expert_split
+                / f64::from(degrees.of_expert())
                 / f64::from(degrees.expert.max(1)),
             lines_dense: lines_dense + extra_lines,
             lines_experts,

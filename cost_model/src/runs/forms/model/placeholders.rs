@@ -25,7 +25,7 @@ impl Pricing<'_> {
             return [0.0; 2];
         }
         let (entry, tensor) = (element(self.dtype), u64::from(degrees.tensor.max(1)));
-        let expert_tensor = self.expert_tensor().map_or(tensor, |ranks| u64::from(ranks.max(1)));
+        let expert_tensor = u64::from(degrees.of_expert());
         let groups = self.model.groups.iter().filter(|group| group.part.is_none());
         let shapes: BTreeSet<Shape> =
             groups.clone().flat_map(|group| shapes(&group.card, [tensor, expert_tensor])).collect();

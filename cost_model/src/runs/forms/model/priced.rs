@@ -81,7 +81,7 @@ pub struct Passes {
 impl Passes {
     /// What tells the degrees apart that [`Self::of`] prices differently.
     #[must_use]
-    pub fn key(degrees: &Parallelism, per_host: u64) -> [u64; 10] {
+    pub fn key(degrees: &Parallelism, per_host: u64) -> [u64; 11] {
         let [a, b, c] = rank_groups::layout_of_blocks(degrees, per_host);
         let counts = [degrees.tensor, degrees.context, degrees.expert, degrees.sequence as u32];
         let [tensor, context, expert, sequence] = counts.map(u64::from);
@@ -92,7 +92,12 @@ impl Passes {
         };
         let [pipeline, n_micro_batches] = filling;
         let micro_batch = degrees.micro_batch;
-        [tensor, context, expert, sequence, micro_batch, a, b, c, pipeline, n_micro_batches]
+        let of_expert = u64::from(degrees.of_expert());
+        let of_blocks = [tensor, context, expert, of_expert, sequence, micro_batch];
+        let mut key = [0; 11];
+        let rest = [a, b, c, pipeline, n_micro_batches];
+        key.iter_mut().zip(of_blocks.into_iter().chain(rest)).for_each(|(to, from)| *to = from);
+        key
     }
 
     /// Prices blocks and head.
@@ -213,18 +218,7 @@ impl Pricing<'_> {
         let count = |degree: u32| f64::from(degree.max(1));
         let replicas = count(degrees.data) * count(degrees.context);
         let replicas = (replicas / self.optimizer_instances()).max(1.0);
-        let tensor = count(degrees.tensor);
-        let split = self.expert_tensor().map_or(tensor, count);
-        [replicas, (replicas * tensor / split / count(degrees.expert)).max(1.0)]
-    }
-
-    /// Ranks that split the products of an expert; `None` = all tensor ranks.
-    #[must_use]
-    pub fn expert_tensor(&self) -> Option<u32> {
-        self.features.iter().find_map(|feature| match feature {
-            MemoryFeature::ExpertTensor(degree) => Some(*degree),
-            _ => None,
-        })
+        [replicas, (replicas / experts_of_replicas(degrees)).max(1.0)]
     }
 
     /// Bytes per logit that features of the loss add where so many ranks share it out.
@@ -236,12 +230,17 @@ impl Pricing<'_> {
             MemoryFeature::DeferredEmbeddingGradient => DEFERRED_GRADIENT,
             MemoryFeature::TunableOverlap
             | MemoryFeature::OptimizerInstances(_)
-            | MemoryFeature::ExpertTensor(_)
             | MemoryFeature::ExchangeOverlap
             | MemoryFeature::SeparateExperts => 0.0,
         });
         bytes.sum()
     }
+}
+
+/// Replicas, with their context ranks, that together hold each expert once.
+fn experts_of_replicas(degrees: &Parallelism) -> f64 {
+    let [tensor, expert] = [degrees.tensor, degrees.expert].map(|degree| f64::from(degree.max(1)));
+    expert * f64::from(degrees.of_expert()) / tensor
 }
 
 /// Parts into which tensor ranks split what goes between blocks.
@@ -492,7 +491,7 @@ impl<'a> Priced<'a> {
             ZeroStage::None => (1.0, 1.0),
             _ => {
                 let replicas = count(degrees.data) * count(degrees.context);
-                (replicas, (replicas / count(degrees.expert)).max(1.0))
+                (replicas, (replicas / experts_of_replicas(degrees)).max(1.0))
             }
         };
         dense / of_dense + experts / of_experts

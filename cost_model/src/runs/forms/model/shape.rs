@@ -4,7 +4,7 @@
 //! What a schedule asks of micro-batches and chunks is the schedule's; what a launcher lacks is the
 //! launcher's; whether a cluster has the devices ([`n_devices`]) is the cluster's.
 
-use ir::card::ModelCard;
+use ir::card::{ModelCard, SequenceParallel};
 use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;
 
@@ -177,16 +177,36 @@ const RULES: &[Rule] = &[
     },
     Rule {
         field: "expert",
-        reason: "experts are shared out among the replicas and their context ranks",
+        reason: "experts are shared out among the replicas, their context ranks and what tensor ranks don't \
+                 split an expert",
         holds: |(model, degrees, _)| {
-            let replicas = one(degrees.data) * one(degrees.context);
-            !has(model) || replicas.is_multiple_of(one(degrees.expert))
+            !has(model) || seats(degrees).is_multiple_of(one(degrees.expert))
         },
-        limit: |(_, degrees, _)| {
-            format!("{} replicas of {} context ranks", degrees.data, degrees.context)
+        limit: |(_, degrees, _)| match degrees.tensor / degrees.of_expert() {
+            0 | 1 => format!("{} replicas of {} context ranks", degrees.data, degrees.context),
+            apart => {
+                let Parallelism { data, context, .. } = degrees;
+                format!("{data} replicas of {context} context ranks of {apart} whole experts")
+            }
         },
-        most: |(_, degrees, _)| one(degrees.data) * one(degrees.context),
+        most: |(_, degrees, _)| seats(degrees),
         value: |degrees| Field::Degree(&mut degrees.expert),
+    },
+    Rule {
+        field: "expert-tensor",
+        reason: "tensor ranks that split sequences split experts by a divisor of their number",
+        holds: |(model, degrees, _)| {
+            let splits = |n: u32| n == 1 || degrees.sequence == SequenceParallel::On;
+            let divides = |n: u32| n > 0 && one(degrees.tensor).is_multiple_of(u64::from(n));
+            degrees.expert_tensor.is_none_or(|n| divides(n) && has(model) && splits(degrees.tensor))
+        },
+        limit: |(model, degrees, _)| match (has(model), degrees.sequence) {
+            (false, _) => "no experts".to_owned(),
+            (true, SequenceParallel::On) => format!("{} tensor ranks", degrees.tensor),
+            (true, _) => format!("{} tensor ranks of whole sequences", degrees.tensor),
+        },
+        most: |(_, degrees, _)| one(degrees.tensor),
+        value: |degrees| Field::Optional(&mut degrees.expert_tensor),
     },
     Rule {
         field: "vocabulary",
@@ -203,6 +223,12 @@ const RULES: &[Rule] = &[
         value: |degrees| Field::Optional(&mut degrees.vocabulary),
     },
 ];
+
+/// Ranks of a stage that can hold another part of the experts each.
+fn seats(degrees: &Parallelism) -> u64 {
+    let apart = one(degrees.tensor) / u64::from(degrees.of_expert());
+    one(degrees.data) * one(degrees.context) * apart.max(1)
+}
 
 fn one(degree: u32) -> u64 {
     u64::from(degree.max(1))

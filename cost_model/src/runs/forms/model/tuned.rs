@@ -70,7 +70,7 @@ impl Weight {
 }
 
 /// The weights of products of a block on one device.
-fn weights(pricing: &Pricing<'_>, group: &BlockGroup, degrees: &Parallelism) -> Vec<Weight> {
+fn weights(group: &BlockGroup, degrees: &Parallelism) -> Vec<Weight> {
     let card = &group.card;
     let tensor = u64::from(degrees.tensor.max(1));
     let tokens = tokens(card, degrees);
@@ -84,7 +84,7 @@ fn weights(pricing: &Pricing<'_>, group: &BlockGroup, degrees: &Parallelism) -> 
         Weight { module, whole, own, count: 1.0, tokens, is_expert: false }
     });
     let experts = card.experts.into_iter().flat_map(|experts| {
-        let split = pricing.expert_tensor().map_or(tensor, |degree| u64::from(degree.max(1)));
+        let split = u64::from(degrees.of_expert());
         let count = experts.n_experts as f64 / f64::from(degrees.expert.max(1));
         let each = tokens * experts.per_token as f64 / experts.n_experts.max(1) as f64
             * f64::from(degrees.expert.max(1));
@@ -116,7 +116,7 @@ fn is_quantised(pricing: &Pricing<'_>, module: Module) -> bool {
 /// Bytes of the largest weight that is made 16 bits wide for its product.
 pub(super) fn largest_widened(pricing: &Pricing<'_>, degrees: &Parallelism) -> f64 {
     let of = |group: &BlockGroup| {
-        let weights = weights(pricing, group, degrees);
+        let weights = weights(group, degrees);
         let wide = weights.iter().filter(|weight| is_quantised(pricing, weight.module));
         let one = |weight: &Weight| weight.own[0] as f64 * weight.own[1] as f64;
         wide.map(one).fold(0.0, f64::max)
@@ -132,7 +132,7 @@ pub(super) fn tuned(
     first: u32,
 ) -> Kind {
     let tuning = &pricing.model.tuning;
-    let weights = weights(pricing, group, degrees);
+    let weights = weights(group, degrees);
     let mut kind = kind;
     let trains_norms =
         tuning.trains(Module::Norms) && (tuning.adapter.is_some() || first >= tuning.frozen_blocks);

@@ -136,6 +136,29 @@ fn experts_follow_context_and_data() {
     assert_eq!(all(Group::experts(&parallelism)) * all(Group::expert_replicas(&parallelism)), 8);
 }
 
+/// Four tensor ranks, four replicas, numbered through: of whole experts 8 ranks are neighbours, and those
+/// that hold the same are 8 apart; of halves 4 ranks are 2 apart.
+#[test]
+fn whole_experts_lie_on_tensor_ranks_too() {
+    let of = |expert, of_expert| Parallelism {
+        expert,
+        expert_tensor: Some(of_expert),
+        ..degrees(4, 1, 4, 1, Mesh::TpCpDpPp)
+    };
+    let axes = |group: Group| group.axes.map(|axis| (axis.size, axis.stride));
+    assert_eq!(axes(Group::experts(&of(8, 1))), [(4, 1), (2, 4)]);
+    assert_eq!(axes(Group::expert_replicas(&of(8, 1))), [(1, 4), (2, 8)]);
+    assert_eq!(axes(Group::experts(&of(4, 2))), [(2, 2), (2, 4)]);
+    assert_eq!(axes(Group::expert_replicas(&of(4, 2))), [(1, 4), (2, 8)]);
+    assert_eq!(axes(Group::experts(&of(2, 1))), [(2, 1), (1, 4)]);
+    assert_eq!(axes(Group::expert_replicas(&of(2, 1))), [(2, 2), (4, 4)]);
+    assert_eq!(Group::experts(&of(8, 1)).spread(8).hosts, 1);
+    let all = Parallelism { expert_tensor: None, ..of(4, 4) };
+    for group in [Group::experts, Group::expert_replicas, Group::expert_tensor] {
+        assert_eq!(axes(group(&all)), axes(group(&of(4, 4))));
+    }
+}
+
 #[test]
 fn hosts_hold_the_ranks_of_their_devices() {
     // Hosts of four; two ranks of three devices each: 0 0 0 1 | 1 1.

@@ -57,13 +57,14 @@ fn meshes(now: &[String], plan: &[String]) -> Option<Change> {
 type Field = (&'static str, fn(&Plan) -> String);
 
 /// What a plan decides.
-const FIELDS: [Field; 16] = [
+const FIELDS: [Field; 17] = [
     ("data", |plan| plan.parallelism.data.to_string()),
     ("tensor", |plan| plan.parallelism.tensor.to_string()),
     ("pipeline", |plan| plan.parallelism.pipeline.to_string()),
     ("virtual stages", |plan| plan.parallelism.virtual_stages.to_string()),
     ("context", |plan| plan.parallelism.context.to_string()),
     ("expert", |plan| plan.parallelism.expert.to_string()),
+    (EXPERT_TENSOR, |plan| plan.parallelism.of_expert().to_string()),
     ("EP communication", |plan| {
         let is_beside = plan.parallelism.expert_overlap;
         if is_beside { "overlapped" } else { "exposed" }.to_owned()
@@ -102,6 +103,7 @@ const FIELDS: [Field; 16] = [
 ];
 const GATHERED: &str = "ZeRO 3 layers";
 const VOCABULARY: &str = "vocabulary";
+const EXPERT_TENSOR: &str = "expert tensor";
 
 fn by_stage(plan: &Plan, of: impl Fn(&Stage) -> String) -> Vec<String> {
     plan.partition.stages.iter().map(of).collect()
@@ -112,7 +114,9 @@ fn of_plans(now: &Plan, plan: &Plan, is_same_run: bool) -> Vec<Change> {
     let has_each = either(|side| side.partition.stages.iter().any(|stage| !stage.each.is_empty()));
     // Where nobody states it, it is the tensor degree, which has a row.
     let is_stated = either(|side| side.parallelism.vocabulary.is_some());
+    let is_apart = either(|side| side.parallelism.expert_tensor.is_some());
     let is_told = |what: &str| match what {
+        EXPERT_TENSOR => is_apart,
         GATHERED => has_each,
         VOCABULARY => is_stated,
         _ => true,

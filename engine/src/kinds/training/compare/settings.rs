@@ -200,6 +200,7 @@ fn degrees(settings: &LaunchSettings, on: &Target<'_>) -> Result<Parallelism, Di
         },
         vocabulary: settings.vocabulary,
         expert_overlap: on.may_overlap && settings.stack.overlaps_experts == Some(true),
+        expert_tensor: settings.expert_tensor.filter(|ranks| *ranks != tensor),
     })
 }
 

@@ -64,6 +64,8 @@ fn each_rule_names_the_field_the_limit_and_the_nearest_values() {
         (12, |d| (d.data, d.n_micro_batches, d.expert) = (16, 1, 8), "expert", 8, "12", &["4"]),
         (12, |d| d.expert = 3, "expert", 3, "2 replicas of 1 context ranks", &["2"]),
         (12, |d| d.expert = 0, "expert", 0, "12 experts", &["1"]),
+        (12, |d| d.expert_tensor = Some(2), "expert-tensor", 2, "1 tensor ranks", &["1"]),
+        (0, |d| d.expert_tensor = Some(1), "expert-tensor", 1, "no experts", &[]),
         (0, |d| d.vocabulary = Some(3), "vocabulary", 3, "2 replicas of 1 tensor", &["2"]),
     ];
     for (n_experts, change, field, value, limit, nearest) in cases {
