@@ -161,8 +161,8 @@ fn errors_at(case: &Case, (load, seed): (f64, u64), times: usize) -> [f64; 2] {
     [said.ttft_s / measured.ttft.mean() - 1.0, said.tpot_s / measured.tpot.unwrap().mean() - 1.0]
 }
 
-/// Of 1,000 draws, at 5 to 80 % of the capacity: first tokens within 15 % in 99 of 100, times between tokens
-/// in 97 of 100. Means that are off by more are taken again over eight times as many requests.
+/// Of 1,000 draws, at 5 to 80 % of the capacity: first tokens within 15 % in 999 of 1,000, times between
+/// tokens in 97 of 100. Means that are off by more are taken again over eight times as many requests.
 #[test]
 #[allow(clippy::print_stdout, reason = "shows the cases")]
 fn the_replay_agrees_at_a_rate() {
@@ -183,8 +183,8 @@ fn the_replay_agrees_at_a_rate() {
     let (firsts, tokens) = (sorted(firsts), sorted(tokens));
     show("TTFT at a rate", &firsts, 0.15);
     show("TPOT at a rate", &tokens, 0.15);
-    let worst = [0.5, 0.01, 0.0].map(|share| exceeded_by(&firsts, share));
-    assert!(worst[0] < 0.01 && worst[1] < 0.15 && worst[2] < 0.35, "TTFT: {worst:?}");
+    let worst = [0.5, 0.001, 0.0].map(|share| exceeded_by(&firsts, share));
+    assert!(worst[0] < 0.01 && worst[1] < 0.15 && worst[2] < 0.2, "TTFT: {worst:?}");
     let worst = [0.5, 0.03, 0.0].map(|share| exceeded_by(&tokens, share));
     assert!(worst[0] < 0.015 && worst[1] < 0.15 && worst[2] < 0.5, "TPOT: {worst:?}");
 }
