@@ -448,9 +448,9 @@ fn of_degrees(
 /// Expert ranks with the tensor ranks that split an expert (`None` = all), where tensor ranks split sequences
 /// or not.
 ///
-/// Expert ranks that take all tensor ranks hold as much as `expert / tensor` of them whose experts these split,
-/// and exchange no more than these, which gather and scatter besides (see the laws): they stand for them.
-/// Other splits are searched where they are pinned.
+/// Expert ranks that take all tensor ranks hold what `expert / tensor` of them hold whose experts these split
+/// (the busiest up to 2 % more), and are never slower: those gather and scatter besides. They stand for them
+/// where the experts divide by so many. Other splits are searched where they are pinned.
 fn experts(
     pricing: &Pricing<'_>,
     pins: &Pins,
@@ -478,8 +478,7 @@ fn experts(
         None => {
             let apart = of(None).into_iter();
             let stays = apart.filter(|(n, _)| !divides(u64::from(*n) * u64::from(tensor)));
-            let takes = of(Some(1)).into_iter().filter(|(n, _)| n.is_multiple_of(tensor));
-            stays.chain(takes).collect()
+            stays.chain(of(Some(1))).collect()
         }
     }
 }
