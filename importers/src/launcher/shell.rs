@@ -6,12 +6,12 @@ mod arithmetic;
 mod branches;
 mod inner;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ir::diagnostic::Diagnostic;
 
 use branches::Branches;
-pub(super) use inner::unwrapped;
 
 use super::flags::{QUOTES, quoted, substitution};
 use super::limits::MAX_BYTES;
@@ -44,6 +44,7 @@ const DECISIVE: [&str; 14] = [
 const DECLARES: [&str; 4] = ["export", "local", "declare", "readonly"];
 
 /// A script with its variables in place.
+#[derive(Default)]
 pub(super) struct Expanded {
     /// Its words.
     pub(super) text: String,
@@ -69,6 +70,11 @@ impl Expanded {
     }
 }
 
+/// A script with the words of commands that it gives to other shells in place of their quotes.
+pub(super) fn unwrapped(text: &str) -> Cow<'_, str> {
+    inner::unwrapped(text)
+}
+
 /// Puts values in place of variables, of which `arguments` are given by their names.
 ///
 /// # Errors
@@ -76,7 +82,7 @@ impl Expanded {
 pub(super) fn expanded(text: &str, arguments: &[(String, String)]) -> Result<Expanded, Diagnostic> {
     let given = arguments.iter().map(|(name, value)| (name.clone(), Some(value.clone())));
     let mut shell = Shell { values: given.collect(), maybe: BTreeSet::new() };
-    let mut expanded = Expanded { text: String::new(), unset: Vec::new(), undecided: Vec::new() };
+    let mut expanded = Expanded::default();
     if !text.contains('$') {
         expanded.text.push_str(text);
         return Ok(expanded);
@@ -120,15 +126,11 @@ pub(super) fn expanded(text: &str, arguments: &[(String, String)]) -> Result<Exp
             }
             None => shell.expand(word, MAX_DEPTH)?,
         };
-        let name = written.trim_matches(QUOTES);
-        if name.starts_with('$') && is_command && !last.starts_with("--") && !is_rest(name) {
-            let is_maybe = shell.maybe.iter().any(|maybe| is_named(name, maybe));
-            let of = if is_maybe { &mut expanded.undecided } else { &mut expanded.unset };
-            of.push(name.to_owned());
+        if is_command && !last.starts_with("--") {
+            shell.name_unset(&written, &mut expanded);
         }
         is_command |= written.ends_with(".py") || written.starts_with("--");
-        expanded.text.push_str(&written);
-        expanded.text.push('\n');
+        expanded.text.extend([written.as_str(), "\n"]);
         if expanded.text.len() > MAX_BYTES {
             return Err(too_long());
         }
@@ -232,6 +234,16 @@ struct Shell {
 impl Shell {
     fn set(&mut self, name: &str, value: Option<String>) {
         self.values.insert(name.to_owned(), value);
+    }
+
+    /// Lists a word that is a variable without a value, where flags may stand.
+    fn name_unset(&self, word: &str, expanded: &mut Expanded) {
+        let name = word.trim_matches(QUOTES);
+        if name.starts_with('$') && !is_rest(name) {
+            let is_maybe = self.maybe.iter().any(|maybe| is_named(name, maybe));
+            let of = if is_maybe { &mut expanded.undecided } else { &mut expanded.unset };
+            of.push(name.to_owned());
+        }
     }
 
     /// Takes a value; returns what stays of the words.

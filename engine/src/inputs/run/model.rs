@@ -82,21 +82,11 @@ fn read_by_ops(
     let mut fixed = sequence;
     let mut is_written_out = false;
     if importers::is_config(path) {
-        match importers::config::card::card(path, sequence) {
-            Ok((card, warnings)) => {
-                without_dimensions(flags)?;
-                let tokens = tokens(&card);
-                let hyperparameters = built(path)?;
-                let pins = Vec::new();
-                return Ok(Model { card, graph: None, hyperparameters, tokens, pins, warnings });
-            }
-            // What is no card may be written out op by op, of any length.
-            Err(error) if [UNKNOWN_TYPE, NO_CARD].contains(&error.code) => {
-                bind(&mut one, sequence)?;
-                (fixed, is_written_out) = (None, true);
-            }
-            Err(error) => return Err(error),
+        if let Some(model) = by_card(path, sequence, flags)? {
+            return Ok(model);
         }
+        bind(&mut one, sequence)?;
+        (fixed, is_written_out) = (None, true);
     }
     let mut import = imported(path, &one, sequence)?;
     load::check_work(&import.graph)?;
@@ -137,6 +127,21 @@ fn read_by_ops(
     let tokens = if is_written_out { import.summary.tokens } else { tokens(&card) };
     let pins = import.summary.pins;
     Ok(Model { card, graph: Some(facts), hyperparameters: None, tokens, pins, warnings })
+}
+
+/// A config by its card; `None` for what is no card, which may be written out op by op, of any length.
+fn by_card(
+    path: &Path,
+    sequence: Option<u64>,
+    flags: &ModelRequest,
+) -> Result<Option<Model>, Diagnostic> {
+    let (card, warnings) = match importers::config::card::card(path, sequence) {
+        Err(error) if [UNKNOWN_TYPE, NO_CARD].contains(&error.code) => return Ok(None),
+        read => read?,
+    };
+    without_dimensions(flags)?;
+    let (tokens, hyperparameters) = (tokens(&card), built(path)?);
+    Ok(Some(Model { card, graph: None, hyperparameters, tokens, pins: Vec::new(), warnings }))
 }
 
 /// Refuses dimensions of a graph where there is none.

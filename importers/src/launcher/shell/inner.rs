@@ -9,7 +9,7 @@ const DEEPEST: usize = 4;
 const SHELLS: [&str; 5] = ["sh", "bash", "dash", "zsh", "ksh"];
 
 /// A script with the words of such commands in place of their quotes.
-pub(in super::super) fn unwrapped(text: &str) -> Cow<'_, str> {
+pub(super) fn unwrapped(text: &str) -> Cow<'_, str> {
     let mut all = Cow::Borrowed(text);
     for _ in 0..DEEPEST {
         match once(&all) {
