@@ -71,7 +71,12 @@ fn allowed(model: &ModelCard, n_devices: u32, batch: u64) -> BTreeSet<Numbers> {
                             n_micro_batches: batch / u64::from(n_devices / inner) / micro_batch,
                             ..Parallelism::default()
                         };
-                        if shape::broken(model, &degrees, batch).is_empty() {
+                        // Tensor ranks split an expert, or each has whole ones.
+                        let whole = Parallelism { expert_tensor: Some(1), ..degrees.clone() };
+                        let is_allowed = [&degrees, &whole]
+                            .iter()
+                            .any(|degrees| shape::broken(model, degrees, batch).is_empty());
+                        if is_allowed {
                             found.insert(numbers(&degrees));
                         }
                     }

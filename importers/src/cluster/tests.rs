@@ -45,7 +45,7 @@ fn tier(cluster: &Cluster, from: usize, to: usize) -> usize {
 #[test]
 fn the_catalogue_parses_and_is_complete() {
     let catalogue = catalogue().unwrap();
-    assert_eq!((catalogue.devices.len(), catalogue.links.len()), (99, 39));
+    assert_eq!((catalogue.devices.len(), catalogue.links.len()), (100, 39));
     let capped = catalogue.device("h100_sxm5_96gb_hbm2e").unwrap();
     assert_eq!(capped.kind.power.map(Watts::get), Some(500.0));
     let nvlink3 = catalogue.link("nvlink3").unwrap();

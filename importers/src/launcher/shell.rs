@@ -84,8 +84,7 @@ pub(super) fn expanded(text: &str, arguments: &[(String, String)]) -> Result<Exp
     let mut shell = Shell { values: given.collect(), maybe: BTreeSet::new() };
     let mut expanded = Expanded::default();
     if !text.contains('$') {
-        expanded.text.push_str(text);
-        return Ok(expanded);
+        return Ok(Expanded { text: text.to_owned(), ..expanded });
     }
     let words = quoted(text);
     let (mut at, mut branches, mut may_skip) = (0, Branches::default(), false);

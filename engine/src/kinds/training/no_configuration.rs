@@ -142,7 +142,9 @@ fn of_expert_tensor(has_experts: bool, space: &Space) -> String {
         (true, Some(of)) if !of.expert_tensor => {
             format!("{} has one tensor degree for all layers", of.target)
         }
-        (true, _) => "it divides the tensor degree, and tensor ranks split sequences".to_owned(),
+        (true, _) => "it divides the tensor degree, tensor ranks split sequences, and expert ranks divide data x \
+                      context x (tensor / expert tensor)"
+            .to_owned(),
     }
 }
 
