@@ -6,7 +6,9 @@ use cost_model::kernels::stack::megatron_core;
 use cost_model::runs::forms::constants::Constants;
 use cost_model::runs::forms::model::{Pricing, shape};
 use cost_model::runs::forms::system::System;
-use ir::card::{Attention, ExpertCard, FeedForward, Head, ModelCard, TransformerCard};
+use ir::card::{
+    Attention, ExpertCard, FeedForward, Head, ModelCard, SequenceParallel, TransformerCard,
+};
 use ir::measured::GpuFacts;
 use ir::plan::Parallelism;
 use planner::training::search_3d::space::{Pins, Space, shapes};
@@ -72,7 +74,11 @@ fn allowed(model: &ModelCard, n_devices: u32, batch: u64) -> BTreeSet<Numbers> {
                             ..Parallelism::default()
                         };
                         // Tensor ranks split an expert, or each has whole ones.
-                        let whole = Parallelism { expert_tensor: Some(1), ..degrees.clone() };
+                        let whole = Parallelism {
+                            expert_tensor: Some(1),
+                            sequence: SequenceParallel::On,
+                            ..degrees.clone()
+                        };
                         let is_allowed = [&degrees, &whole]
                             .iter()
                             .any(|degrees| shape::broken(model, degrees, batch).is_empty());
