@@ -14,6 +14,8 @@ use super::worker::in_parallel;
 
 /// Largest micro-batch of the shapes that come first.
 const MOST_SAMPLES: u64 = 16;
+/// Groups of equal blocks of models whose shapes are searched at once where these are few.
+const FEW_KINDS: usize = 4;
 
 /// A choice of degrees and micro-batch with its prices and bound.
 pub struct Bounded {
@@ -31,16 +33,18 @@ pub fn bounded(pricing: &Pricing<'_>, space: &Space, options: &Options) -> Vec<B
     Prices::new(pricing).bounded(shapes(pricing, space), options).unwrap_or_default()
 }
 
-/// The shapes to begin with; none where all are few. They take all devices, tensor ranks inside a
+/// The shapes to begin with; none where all are few, of a model whose stages are soon priced. They take all devices, tensor ranks inside a
 /// host, no context ranks (or as few as there must be), small micro-batches and the usual mesh: where
 /// published runs lie (Narayanan et al., SC 2021, section 5; `docs/published-runs.md`). What is pinned
 /// is as it is pinned.
 pub(super) fn tried_first(
     all: &[Shape],
     (space, options): (&Space, &Options),
-    per_host: u64,
+    (n_kinds, per_host): (usize, u64),
 ) -> Vec<Shape> {
-    if all.len() <= options.n_at_once {
+    // Stages of many kinds of blocks take as long as many stages.
+    let weight = if n_kinds > FEW_KINDS { n_kinds } else { 1 };
+    if all.len().saturating_mul(weight) <= options.n_at_once {
         return Vec::new();
     }
     let pins = &space.pins;

@@ -110,7 +110,8 @@ pub fn solve_observed(
     let all = if options.stop().is_some() { Vec::new() } else { shapes(pricing, space) };
     let mut rounds = Rounds::new(options, all.len());
     let mut prices = Prices::new(pricing);
-    let first = tried_first(&all, (space, options), pricing.system.per_host);
+    let n_kinds = pricing.model.groups.len();
+    let first = tried_first(&all, (space, options), (n_kinds, pricing.system.per_host));
     if let Some(first) = prices.bounded(first, options).filter(|first| !first.is_empty()) {
         rounds.scout((pricing, space), (&first, options), observer);
     }
