@@ -69,7 +69,7 @@ P
 run() { # NAME MODEL CLUSTER ARGUMENT ..
   local name=$1 model=models/$2.json at=clusters/$3.yaml; shift 3
   if [ ${#only[@]} -gt 0 ]; then
-    local hit=; for o in "${only[@]}"; do [[ $name == "$o"* ]] && hit=1; done
+    local o hit=; for o in "${only[@]}"; do [[ $name == "$o"* ]] && hit=1; done
     [ -n "$hit" ] || return 0
   fi
   local begun rc; begun=$(date +%s.%N)
