@@ -1,4 +1,4 @@
-//! A config whose model has no card of its own, as layers: those of its text decoder.
+//! Layer cards of text decoders without a model card.
 
 use std::path::Path;
 

@@ -185,7 +185,7 @@ const FARTHEST: usize = 4_096;
 
 pub(super) const QUOTES: [char; 2] = ['"', '\''];
 
-/// A text whose names of flags have another letter in place of one.
+/// A text with one letter replaced in all flag names.
 pub(super) fn spelled(text: &str, from: char, to: &str) -> String {
     let word = |word: &str| {
         let begins = |at: &usize| *at == 0 || word[..*at].ends_with(QUOTES);

@@ -55,7 +55,7 @@ pub(super) struct Expanded {
 }
 
 impl Expanded {
-    /// Refuses a script whose flags hang on what it does not state.
+    /// Refuses a script with decisive flags in an undecided branch.
     ///
     /// # Errors
     /// `bad-settings`.

@@ -214,8 +214,8 @@ fn of_attention(card: &TransformerCard) -> u64 {
     }
 }
 
-/// Attention to a window, with so many weights of products, whose cache has so many elements of a sample: of more
-/// heads than the layer states where theirs would be wider than fused kernels take.
+/// Sliding-window attention with the product weights and cache elements of another mixer. Heads wider than
+/// fused kernels take are split into several.
 fn equivalent(n: &mut Sizes, products: u64, cache: u64) -> Attention {
     let width =
         n.heads.saturating_add(n.kv_heads).saturating_mul(2).saturating_mul(n.hidden).max(1);

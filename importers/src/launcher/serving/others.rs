@@ -101,7 +101,7 @@ fn plain(word: &str) -> String {
     name.replace('_', "-")
 }
 
-/// Refuses a flag that changes the model, or whose value is above what leaves layers where they are.
+/// Refuses flags that change the model, and values above the limit of a `refused>N` row.
 fn refuse(class: &str, flag: &str, value: Option<&str>) -> Result<(), Diagnostic> {
     if class == "model" {
         return Err(not_judged(flag, "it changes the model; give a config with the change"));
