@@ -1,6 +1,6 @@
 //! What the settings of a launcher say about a training run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::card::{Recompute, SequenceParallel, ZeroStage};
 use crate::plan::{BlockPolicy, Mesh};
@@ -92,6 +92,10 @@ pub struct LaunchSettings {
     pub not_judged: BTreeMap<&'static str, Vec<String>>,
     /// Settings that do nothing as the others are, by what each needs.
     pub no_effect: BTreeMap<String, String>,
+    /// Settings that are in no plan, such as those of data, logs and checkpoints.
+    pub not_planned: BTreeSet<String>,
+    /// Processes that the script starts, one for each device.
+    pub n_processes: Option<u64>,
     /// The optimizer.
     pub optimizer: Option<Optimizer>,
     /// Adapters beside frozen weights; `None` = all is trained.

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use documents::plan::energy::EnergyDocument;
 use documents::plan::{CommunicationDocument, CostDocument, PlanDocument};
+use documents::report::IntervalDocument;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::launch::LaunchSettings;
+use ir::units::Nanos;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -36,11 +38,13 @@ pub fn of_plans(stated: &PlanDocument, derived: &PlanDocument) -> Vec<Diagnostic
     let energies = stated.energy.as_ref().zip(derived.energy.as_ref());
     let mut found = energies.map_or_else(Vec::new, |(energy, other)| left_out(energy, other));
     found.extend(moves_left_out(stated, &derived.communication));
+    let intervals = [stated, derived].map(|plan| plan.cost.as_ref()?.interval.clone());
     let [stated, derived] = [stated, derived].map(|plan| plan.to_json().unwrap_or_default());
     let [stated, derived] = [&stated, &derived].map(|text| members(text));
     if stated.is_empty() {
         found.push(difference("plan", "nothing", "a plan"));
     }
+    let of_interval = wider(intervals);
     for (name, text) in &stated {
         let other = derived.get(name);
         // A million placements are seldom told apart: what is spelled alike is not parsed.
@@ -52,9 +56,32 @@ pub fn of_plans(stated: &PlanDocument, derived: &PlanDocument) -> Vec<Diagnostic
         if let (true, Some(reference)) = (REFERENCES.contains(name), member.as_object_mut()) {
             reference.remove("digest");
         }
+        if let ("cost", Some(_), Some(cost)) = (*name, &of_interval, member.as_object_mut()) {
+            cost.remove("interval");
+        }
         walk(name, &member, other.map(|other| value(other)).as_ref(), &mut found);
     }
+    found.extend(of_interval);
     found
+}
+
+/// An interval that is stated around the derived one, as a warning: it claims less than is known of this
+/// release's prices.
+fn wider([stated, derived]: [Option<IntervalDocument>; 2]) -> Option<Diagnostic> {
+    let (stated, derived) = (stated?, derived?);
+    let seconds = |ns: u64| ns as f64 / 1e9;
+    let is_same = |ns, s: f64| (seconds(ns) - s).abs() <= TOLERANCE * s.abs();
+    let is_whole = is_same(stated.low_ns, stated.low_s) && is_same(stated.high_ns, stated.high_s);
+    let is_around = stated.low_ns <= derived.low_ns && stated.high_ns >= derived.high_ns;
+    let is_wider = stated != derived && is_around && is_whole && stated.origin == derived.origin;
+    is_wider.then(|| {
+        let shown = |low: u64, high: u64| format!("{} to {}", Nanos(low), Nanos(high));
+        let (was, is) =
+            (shown(stated.low_ns, stated.high_ns), shown(derived.low_ns, derived.high_ns));
+        let message = format!("the plan states an interval of {was}, this release one of {is}");
+        Diagnostic::warning("wider-interval", message)
+            .hint("plan again to have it state the interval of this release")
+    })
 }
 
 /// Members of an energy that is stated, which it leaves out though they are known.
@@ -258,4 +285,16 @@ pub fn no_effect(settings: &LaunchSettings) -> impl Iterator<Item = Diagnostic> 
         let hint = format!("leave it out, or add {needed}");
         Diagnostic::warning("no-effect", message).hint(hint)
     })
+}
+
+/// Settings that are in no plan, as one warning.
+pub fn not_planned(settings: &LaunchSettings) -> Option<Diagnostic> {
+    let all: Vec<String> = settings.not_planned.iter().cloned().collect();
+    let message = match all.len() {
+        1 => "1 setting is in no plan".to_owned(),
+        n => format!("{n} settings are in no plan"),
+    };
+    let warning = Diagnostic::warning("not-planned", message).fact("settings", all);
+    (!settings.not_planned.is_empty())
+        .then(|| warning.hint("time and memory are priced without them"))
 }

@@ -4,7 +4,7 @@ use cost_model::ops::judge::verify::MAX_VIOLATIONS;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use documents::diagnostic::DiagnosticDocument;
-use ir::diagnostic::{Blame, Diagnostic};
+use ir::diagnostic::{Blame, Diagnostic, Severity};
 use serde_json::json;
 
 use crate::answer::exit::Exit;
@@ -35,6 +35,11 @@ pub fn unfinished(field: &str, stated: f64) -> Diagnostic {
         .fact("field", field)
         .fact("stated", stated)
         .hint("verify again without an interruption")
+}
+
+/// Takes the warnings out of what was found; what is left speaks against a plan.
+pub fn noted(found: &mut Vec<Diagnostic>) -> Vec<Diagnostic> {
+    found.extract_if(.., |one| one.severity == Severity::Warning).collect()
 }
 
 /// Whether a plan with these findings is legal; `None` where all that speaks against it is a claim

@@ -156,10 +156,12 @@ pub fn verify<K: Kind>(
     if broken.is_empty() {
         broken = on.violations(&judged, Some(&stop));
     }
+    let noted = violations::noted(&mut broken);
+    let warnings = [on.warnings.as_slice(), &noted].concat();
     let none = || Told { sentence: String::new(), figures: vec![(K::FIGURE, Value::Null)] };
     let statement = on.legal(&judged).map_or_else(none, K::told);
     let said = (statement, K::words(&on.setting));
-    Ok(verdict((&broken, &on.warnings), said, (Rows::of(target.flags.all), &stop, page)))
+    Ok(verdict((&broken, &warnings), said, (Rows::of(target.flags.all), &stop, page)))
 }
 
 /// Says whether a plan is legal; how the run ends.

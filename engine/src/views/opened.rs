@@ -131,6 +131,8 @@ pub fn of(on: &PlanOnModel, is_checked: bool) -> Result<Opened, Diagnostic> {
         (None, Some(_)) => of_fleet(&document, on, is_checked),
         (None, None) => of_ops(&document, on, is_checked),
     }?;
+    let noted = violations::noted(&mut opened.broken);
+    opened.answer.warnings.extend(documents(&noted));
     if violations::is_legal(&opened.broken).is_none() {
         let unproved = std::mem::take(&mut opened.broken).into_iter();
         let unproved: Vec<Diagnostic> = unproved

@@ -27,7 +27,7 @@ impl<'a> Flags<'a> {
             Some(flags) => quoted(flags),
             None => vec![word],
         });
-        let words = words.map(|word| word.trim_matches(QUOTES));
+        let words = words.map(|word| word.trim_end_matches(';').trim_matches(QUOTES));
         let parts = words.flat_map(|word| match word.split_once('=') {
             Some((flag, value)) if flag.starts_with('-') => vec![flag, value.trim_matches(QUOTES)],
             _ => vec![word],
@@ -67,6 +67,16 @@ impl<'a> Flags<'a> {
     pub(super) fn subcommand(&self, name: &str) -> Option<&'a str> {
         let of = |word: &&'a str| word.strip_prefix(name)?.strip_prefix(':');
         self.words.iter().rev().find_map(of)
+    }
+
+    /// Whether somebody asked for a flag.
+    pub(super) fn was_read(&self, flag: &str) -> bool {
+        self.asked.borrow().contains(flag)
+    }
+
+    /// Whether a flag is there; that it is read is not noted.
+    pub(super) fn is_there(&self, flag: &str) -> bool {
+        self.words.contains(&flag)
     }
 
     pub(super) fn has(&self, flag: &str) -> bool {
@@ -143,6 +153,12 @@ impl<'a> Flags<'a> {
             .collect()
     }
 
+    /// Names of the flags that nobody asked for. To be called when all flags were asked for.
+    pub(super) fn not_planned(&self) -> BTreeSet<String> {
+        let unread = self.unread().into_iter().map(|(flag, _)| flag);
+        unread.filter(|flag| flag.starts_with("--")).map(shown).collect()
+    }
+
     /// Refuses flags that nobody asked for and that look like one that somebody did, or that begin
     /// with `prefix`, where all such flags are known. Others say nothing about parallelism. To be
     /// called when all flags were asked for.
@@ -151,12 +167,11 @@ impl<'a> Flags<'a> {
     /// `unknown-flag`.
     pub(super) fn finish(&self, prefix: &str, others: &[&str]) -> Result<(), Diagnostic> {
         let known = self.asked.borrow();
-        for word in self.words.iter().filter(|word| word.starts_with("--")) {
+        for word in self.words.iter().filter(|word| word.starts_with("--") && word.len() > 2) {
             if known.contains(*word) || others.contains(word) {
                 continue;
             }
-            // No name is longer.
-            let shown: String = word.chars().take(60).collect();
+            let shown = shown(word);
             let plain = shown.to_lowercase().replace('_', "-");
             let of = |name: &String| likeness(&plain, &name.replace('_', "-"));
             let scored = known.iter().map(|name| (of(name), name));
@@ -178,6 +193,11 @@ impl<'a> Flags<'a> {
         }
         Ok(())
     }
+}
+
+/// A flag; no name is longer.
+fn shown(flag: &str) -> String {
+    flag.chars().take(120).collect()
 }
 
 /// Farthest that the end of a substitution is looked for, in bytes.
@@ -213,6 +233,20 @@ pub(super) fn quoted(text: &str) -> Vec<&str> {
         rest = later.trim_start();
     }
     words
+}
+
+/// Whether a line of a script ends between two of its words; one that ends with a backslash goes on.
+pub(super) fn ends_line(text: &str, before: &str, word: &str) -> bool {
+    let offset = |word: &str| (word.as_ptr() as usize).checked_sub(text.as_ptr() as usize);
+    let between = offset(before).map(|at| at + before.len()).zip(offset(word));
+    let between = between.and_then(|(from, to)| text.get(from..to)).unwrap_or_default();
+    let mut lines = between.split('\n').peekable();
+    while let Some(line) = lines.next() {
+        if lines.peek().is_some() && !line.trim_end().ends_with('\\') {
+            return true;
+        }
+    }
+    false
 }
 
 /// Bytes of the first word.

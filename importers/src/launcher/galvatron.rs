@@ -1,7 +1,8 @@
 //! `galvatron_config_*.json` of Hetu-Galvatron: one parallel strategy per layer
 //! (`utils/config_utils.py` and `core/runtime/hybrid_parallel_config.py`, Apache-2.0).
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ir::card::{Recompute, SequenceParallel, ZeroStage};
 use ir::diagnostic::Diagnostic;
@@ -19,7 +20,7 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         Diagnostic::input("bad-settings", format!("this is no valid JSON: {error}"))
             .hint("give a galvatron_config_*.json")
     })?;
-    let config = Config(&document);
+    let config = Config { document: &document, asked: RefCell::default() };
     let pipeline = config.count("pp_deg")?.unwrap_or(1);
     let degrees = config.list("tp_sizes_enc")?.unwrap_or_default();
     let n = degrees.len();
@@ -56,7 +57,7 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         (_, 0) => SequenceParallel::On,
         _ => SequenceParallel::Ulysses,
     };
-    Ok(LaunchSettings {
+    let settings = LaunchSettings {
         tensor: Some(tensor),
         pipeline: Some(pipeline),
         n_micro_batches: config.count("chunks")?.map(u64::from),
@@ -71,27 +72,41 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         schedule: Some(config.schedule()?),
         no_effect: config.idle(tensor, ulysses)?,
         ..LaunchSettings::default()
-    })
+    };
+    Ok(LaunchSettings { not_planned: config.not_planned(), ..settings })
 }
 
-struct Config<'a>(&'a Value);
+struct Config<'a> {
+    document: &'a Value,
+    /// Keys that were asked for.
+    asked: RefCell<BTreeSet<&'static str>>,
+}
 
 impl Config<'_> {
-    fn text(&self, key: &str) -> Option<String> {
-        self.0.get(key).map(|value| match value {
+    fn text(&self, key: &'static str) -> Option<String> {
+        self.asked.borrow_mut().insert(key);
+        self.document.get(key).map(|value| match value {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         })
     }
 
+    /// Keys that nobody asked for. To be called when all were asked for.
+    fn not_planned(&self) -> BTreeSet<String> {
+        let known = self.asked.borrow();
+        let keys = self.document.as_object().into_iter().flat_map(|members| members.keys());
+        let unread = keys.filter(|key| !known.contains(key.as_str()));
+        unread.map(|key| key.chars().take(120).collect()).collect()
+    }
+
     /// A whole number; `None` where the key is missing.
-    fn count_or_zero(&self, key: &str) -> Result<u32, Diagnostic> {
+    fn count_or_zero(&self, key: &'static str) -> Result<u32, Diagnostic> {
         let Some(text) = self.text(key) else { return Ok(0) };
         text.parse().map_err(|_| bad(key, &text, "give a whole number"))
     }
 
     /// A whole number of at least 1; `None` where the key is missing.
-    fn count(&self, key: &str) -> Result<Option<u32>, Diagnostic> {
+    fn count(&self, key: &'static str) -> Result<Option<u32>, Diagnostic> {
         let Some(text) = self.text(key) else { return Ok(None) };
         match text.parse() {
             Ok(n) if n > 0 && u64::from(n) <= MOST_DEGREE => Ok(Some(n)),
@@ -100,7 +115,7 @@ impl Config<'_> {
     }
 
     /// Numbers between commas, one per layer or stage.
-    fn list(&self, key: &str) -> Result<Option<Vec<u32>>, Diagnostic> {
+    fn list(&self, key: &'static str) -> Result<Option<Vec<u32>>, Diagnostic> {
         let Some(text) = self.text(key) else { return Ok(None) };
         let numbers: Result<Vec<u32>, _> =
             text.split(',').take(MOST_LAYERS).map(|number| number.trim().parse()).collect();
@@ -112,7 +127,7 @@ impl Config<'_> {
     }
 
     /// The one value of a list.
-    fn uniform(&self, key: &str, list: &[u32]) -> Result<u32, Diagnostic> {
+    fn uniform(&self, key: &'static str, list: &[u32]) -> Result<u32, Diagnostic> {
         let Some(first) = list.first().copied() else {
             return Err(bad(key, "", "give one number per layer"));
         };

@@ -70,6 +70,7 @@ pub(super) fn read(text: &str, model: ModelFacts) -> Result<LaunchSettings, Diag
     }
     settings.no_effect = partners::idle(&flags, model)?;
     settings.not_judged = classes::judge(&flags, model)?;
+    settings.not_planned = flags.not_planned();
     Ok(settings)
 }
 

@@ -4,10 +4,12 @@ mod deepspeed;
 pub mod device_map;
 mod flags;
 mod galvatron;
+mod keys;
 pub mod layout;
 mod limits;
 mod megatron;
 mod peft;
+mod programs;
 mod recipes;
 mod servers;
 mod serving;
@@ -204,11 +206,16 @@ pub fn read_for(
     model: ModelFacts,
 ) -> Result<LaunchSettings, Diagnostic> {
     check_length(text)?;
+    let script = text;
     let of_flags = |read: &dyn Fn(&str) -> Result<LaunchSettings, Diagnostic>| {
         let expanded = shell::expanded(&shell::unwrapped(text), &[])?;
         expanded.check()?;
         let shell::Expanded { text, unset, .. } = expanded;
-        let mut settings = read(&text)?;
+        let command = if launcher.serves() { None } else { programs::command(&text)? };
+        let n_processes = programs::processes(command.as_deref().unwrap_or(&text), script);
+        let mut settings = read(&command.as_deref().map_or(text, programs::own))?;
+        settings.n_processes = n_processes;
+        settings.not_planned.retain(|flag| !programs::is_of_processes(flag));
         if !unset.is_empty() {
             settings.not_judged.insert("the file does not state what they hold", unset);
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ir::diagnostic::Diagnostic;
 use ir::launch::{LaunchSettings, ServerRole, ServerStart};
 
-use super::flags::{Flags, quoted, spelled};
+use super::flags::{Flags, ends_line, quoted, spelled};
 use super::limits::bad;
 use super::{serving, shell};
 
@@ -74,7 +74,8 @@ fn of_script(
     expanded.check()?;
     let shell::Expanded { text, mut unset, .. } = expanded;
     let words = quoted(&text);
-    let starts: Vec<usize> = (0..words.len()).filter(|at| begins(is_vllm, &words, *at)).collect();
+    let is_start = |at: &usize| begins(is_vllm, &words, *at) && !is_printed(&text, &words[..=*at]);
+    let starts: Vec<usize> = (0..words.len()).filter(is_start).collect();
     check_number(starts.len())?;
     let mut ends: Vec<usize> = starts.iter().skip(1).map(|at| first(&words, *at)).collect();
     ends.push(words.len());
@@ -84,7 +85,7 @@ fn of_script(
         false => starts.iter().zip(ends).map(|(at, end)| command(&words, *at, end)).collect(),
     };
     let mut found = Vec::new();
-    for segment in &segments {
+    for segment in segments.iter().filter(|segment| !is_of_later_host(segment)) {
         let mut start = one(is_vllm, segment)?;
         start.unpriced.append(&mut unset);
         found.push(start);
@@ -121,6 +122,24 @@ fn command(words: &[&str], at: usize, end: usize) -> String {
         }
     }
     all.join("\n")
+}
+
+/// Whether the last of these words is one that a command prints.
+fn is_printed(text: &str, words: &[&str]) -> bool {
+    let is_before = |at: &usize| {
+        let (word, next) = (words[*at], words[*at + 1]);
+        let ends = word.ends_with(';') || ["&&", "||", "|", "&"].contains(&word);
+        !ends && !ends_line(text, word, next)
+    };
+    let earlier = (0..words.len().saturating_sub(1)).rev().take_while(is_before);
+    earlier.last().is_some_and(|first| ["echo", "printf"].contains(&words[first]))
+}
+
+/// Whether a start is the part on a later host of a server that another one begins.
+fn is_of_later_host(segment: &str) -> bool {
+    let segment = spelled(segment, '_', "-");
+    let rank = Flags::new(&segment).text("--node-rank").ok().flatten().map(str::parse::<u32>);
+    matches!(rank, Some(Ok(1..)))
 }
 
 /// Refuses starts in loops, which are of a number that the script does not write down.
@@ -169,7 +188,8 @@ fn first(words: &[&str], at: usize) -> usize {
 }
 
 fn one(is_vllm: bool, text: &str) -> Result<ServerStart, Diagnostic> {
-    let settings = if is_vllm { serving::vllm(text, text) } else { serving::sglang(text, text) }?;
+    let mut settings =
+        if is_vllm { serving::vllm(text, text) } else { serving::sglang(text, text) }?;
     let text = if is_vllm { spelled(text, '_', "-") } else { text.to_owned() };
     let flags = Flags::new(&text);
     let names = match is_vllm {
@@ -190,6 +210,7 @@ fn one(is_vllm: bool, text: &str) -> Result<ServerStart, Diagnostic> {
             }
         },
     };
+    settings.not_planned.retain(|flag| !flags.was_read(flag));
     let LaunchSettings { not_judged, no_effect, .. } = &settings;
     let unpriced = UNPRICED.into_iter().filter(|flag| flags.has(flag)).map(str::to_owned);
     let unpriced = unpriced.chain(not_judged.values().flatten().cloned());

@@ -4,6 +4,7 @@
 
 mod arithmetic;
 mod branches;
+mod effects;
 mod inner;
 
 use std::borrow::Cow;
@@ -12,8 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use ir::diagnostic::Diagnostic;
 
 use branches::Branches;
+use effects::{Change, Functions};
 
-use super::flags::{QUOTES, quoted, substitution};
+use super::flags::{QUOTES, ends_line, quoted, substitution};
 use super::limits::MAX_BYTES;
 
 /// Deepest nesting of defaults.
@@ -25,7 +27,7 @@ const MOST_CHOICES: usize = 4_096;
 /// Words behind which a command may not run.
 const MAYBE: [&str; 2] = ["&&", "||"];
 /// What flags are named by that a plan hangs on.
-const DECISIVE: [&str; 14] = [
+pub(super) const DECISIVE: [&str; 14] = [
     "parallel",
     "batch",
     "recompute",
@@ -81,7 +83,7 @@ pub(super) fn unwrapped(text: &str) -> Cow<'_, str> {
 /// `file-too-large` where the values are longer than a file of settings may be.
 pub(super) fn expanded(text: &str, arguments: &[(String, String)]) -> Result<Expanded, Diagnostic> {
     let given = arguments.iter().map(|(name, value)| (name.clone(), Some(value.clone())));
-    let mut shell = Shell { values: given.collect(), maybe: BTreeSet::new() };
+    let mut shell = Shell { values: given.collect(), ..Shell::default() };
     let mut expanded = Expanded::default();
     if !text.contains('$') {
         return Ok(Expanded { text: text.to_owned(), ..expanded });
@@ -106,6 +108,12 @@ pub(super) fn expanded(text: &str, arguments: &[(String, String)]) -> Result<Exp
             (may_skip, is_left) = (is_true.is_none(), is_left || is_true == Some(false));
             continue;
         }
+        shell.functions.take(word);
+        if let Some((change, n)) = effects::changed(text, &words[at - 1..]) {
+            at += n;
+            shell.change(change, runs == Some(true) && !shell.functions.is_inside());
+            continue;
+        }
         if let ("source", Some(file)) = (*word, words.get(at)) {
             expanded.unset.push(format!("source {}", shell.expand(file, MAX_DEPTH)?));
         }
@@ -115,21 +123,25 @@ pub(super) fn expanded(text: &str, arguments: &[(String, String)]) -> Result<Exp
         is_left &= DECLARES.contains(&plain);
         let written = match assignment(plain) {
             Some((name, value)) => {
-                let adds = plain[name.len()..].starts_with('+');
+                let (adds, first) = (plain[name.len()..].starts_with('+'), at - 1);
                 let value = shell.assigned_value(value, &words, &mut at)?;
                 if was_left {
                     continue;
                 }
-                let assigned = Assigned { name, value, adds, is_sure };
+                let is_own = effects::is_of_command(text, &words, (first, at));
+                let assigned = Assigned { name, value, adds, is_sure, is_own };
                 shell.assign(text, assigned, &mut expanded)
             }
             None => shell.expand(word, MAX_DEPTH)?,
         };
-        if is_command && !last.starts_with("--") {
+        if is_command && (!takes_value(&last) || is_of_flags(&written)) {
             shell.name_unset(&written, &mut expanded);
         }
         is_command |= written.ends_with(".py") || written.starts_with("--");
-        expanded.text.extend([written.as_str(), "\n"]);
+        // What variables hold is one line.
+        let ends = words.get(at).is_some_and(|next| ends_line(text, words[at - 1], next));
+        expanded.text.push_str(&written.replace('\n', " "));
+        expanded.text.push(if ends { '\n' } else { ' ' });
         if expanded.text.len() > MAX_BYTES {
             return Err(too_long());
         }
@@ -147,6 +159,8 @@ struct Assigned<'a> {
     adds: bool,
     /// Whether it is known to run.
     is_sure: bool,
+    /// Whether it is of one command alone.
+    is_own: bool,
 }
 
 /// Arguments by which a script chooses what it starts: a list of names and values for each pattern of its first
@@ -195,6 +209,29 @@ fn too_long() -> Diagnostic {
     Diagnostic::input("file-too-large", message).hint("give the flags alone")
 }
 
+/// Whether a flag may take the word behind it. Switches are known by how they begin.
+fn takes_value(word: &str) -> bool {
+    const SWITCHES: [&str; 9] = [
+        "--use-",
+        "--no-",
+        "--overlap-",
+        "--disable-",
+        "--enable-",
+        "--bf16",
+        "--fp16",
+        "--sequence-parallel",
+        "--swiglu",
+    ];
+    let is_switch = SWITCHES.iter().any(|start| word.starts_with(start));
+    word.starts_with("--") && !word.contains('=') && !is_switch
+}
+
+/// Whether a variable is named after flags: `$EXTRA_ARGS`.
+fn is_of_flags(word: &str) -> bool {
+    let name = word.to_uppercase();
+    ["ARG", "OPT", "FLAG"].iter().any(|part| name.contains(part))
+}
+
 /// Whether a word stands for all arguments, or for those from one on.
 fn is_rest(word: &str) -> bool {
     ["$@", "$*"].contains(&word) || word.starts_with("${@")
@@ -213,6 +250,11 @@ fn is_flags(value: &str) -> bool {
     value.trim_start_matches([' ', '\t', '\r', '\n', '\\']).starts_with('-')
 }
 
+/// Whether a value holds flags that a plan hangs on.
+fn is_decisive(value: &str) -> bool {
+    is_flags(value) && DECISIVE.iter().any(|part| value.contains(part))
+}
+
 /// Whether a script names a variable.
 fn is_named(text: &str, name: &str) -> bool {
     [format!("${name}"), format!("${{{name}")].iter().any(|mark| text.contains(mark))
@@ -223,11 +265,15 @@ fn requoted(value: &str) -> String {
     if value.contains(char::is_whitespace) { format!("\"{value}\"") } else { value.to_owned() }
 }
 
+#[derive(Default)]
 struct Shell {
     /// Values by name; none where what is set is not known.
     values: BTreeMap<String, Option<String>>,
     /// Names of what holds flags which a plan hangs on, in branches that may run.
     maybe: BTreeSet<String>,
+    /// Names that functions set.
+    of_functions: BTreeSet<String>,
+    functions: Functions,
 }
 
 impl Shell {
@@ -238,8 +284,11 @@ impl Shell {
     /// Lists a word that is a variable without a value, where flags may stand.
     fn name_unset(&self, word: &str, expanded: &mut Expanded) {
         let name = word.trim_matches(QUOTES);
-        if name.starts_with('$') && !is_rest(name) {
-            let is_maybe = self.maybe.iter().any(|maybe| is_named(name, maybe));
+        if name.starts_with(['$', '`']) && !is_rest(name) {
+            let known =
+                self.values.iter().filter(|(_, value)| value.as_deref().is_some_and(is_decisive));
+            let mut decisive = self.maybe.iter().chain(known.map(|(known, _)| known));
+            let is_maybe = decisive.any(|maybe| is_named(name, maybe));
             let of = if is_maybe { &mut expanded.undecided } else { &mut expanded.unset };
             of.push(name.to_owned());
         }
@@ -247,7 +296,23 @@ impl Shell {
 
     /// Takes a value; returns what stays of the words.
     fn assign(&mut self, text: &str, assigned: Assigned<'_>, expanded: &mut Expanded) -> String {
-        let Assigned { name, mut value, mut adds, is_sure } = assigned;
+        let Assigned { name, mut value, mut adds, is_sure, is_own } = assigned;
+        if is_named(&value, name) {
+            // What is made of the old value is not followed.
+            self.forget(name);
+            return String::new();
+        }
+        let is_other = self.knows(name) && self.value_of(name) != Some(value.as_str());
+        let is_in_function = self.functions.is_inside();
+        // Functions may be called before or after what stands outside of them, or not.
+        let is_elsewhere = is_in_function != self.of_functions.contains(name);
+        if is_other && (is_own || is_elsewhere) && !adds {
+            self.forget(name);
+            return format!("{name}={}", requoted(&value));
+        }
+        if is_in_function {
+            self.of_functions.insert(name.to_owned());
+        }
         // A list that begins with what it was is added to.
         if let Some(more) = self.value_of(name).and_then(|old| value.strip_prefix(old))
             && !(adds || is_sure)
@@ -257,7 +322,7 @@ impl Shell {
         let before = if adds { self.value_of(name).map(str::to_owned) } else { None };
         let is_named = is_named(text, name);
         let is_maybe = !is_sure && is_flags(&value) && is_named;
-        let is_decisive = is_maybe && DECISIVE.iter().any(|part| value.contains(part));
+        let is_decisive = is_maybe && is_decisive(&value);
         if is_maybe && before.is_some() {
             // What may be added is left out, and named.
             let of = if is_decisive { &mut expanded.undecided } else { &mut expanded.unset };
@@ -274,6 +339,25 @@ impl Shell {
         let left = (!is_used).then(|| format!("{name}={}", requoted(&value)));
         self.set(name, is_sure.then_some(value));
         left.unwrap_or_default()
+    }
+
+    /// Has no value for a name from now on; flags that a plan hangs on and that it had are undecided.
+    fn forget(&mut self, name: &str) {
+        if self.value_of(name).is_some_and(is_decisive) {
+            self.maybe.insert(name.to_owned());
+        }
+        self.set(name, None);
+    }
+
+    fn change(&mut self, change: Change<'_>, is_sure: bool) {
+        match change {
+            Change::Unset(names) if is_sure => {
+                names.iter().for_each(|name| drop(self.values.remove(*name)));
+            }
+            Change::Unset(names) | Change::Unknown(names) => {
+                names.iter().for_each(|name| self.forget(name));
+            }
+        }
     }
 
     fn knows(&self, name: &str) -> bool {

@@ -92,7 +92,7 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     let (micro_batch, n_micro_batches) = micro_batches(&flags, &batch, data, n_ranks > 1)?;
     let cut = cut(&flags, n_ranks)?;
     let (context, scaling) = (degree("context_parallel_degree")?, converted(&flags)?);
-    let settings = LaunchSettings {
+    let mut settings = LaunchSettings {
         data,
         tensor: degree("tensor_parallel_degree")?,
         pipeline,
@@ -126,6 +126,7 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         ..LaunchSettings::default()
     };
     check(&flags, &settings)?;
+    settings.not_planned = flags.not_planned();
     Ok(settings)
 }
 

@@ -52,6 +52,76 @@ fn settings_without_effect_are_warned_of() {
     assert!(said(&ran).contains(wanted), "{}", ran.stderr);
 }
 
+/// Every setting of a file that no plan has is named, whatever the launcher.
+#[test]
+fn settings_that_are_in_no_plan_are_named() {
+    let folder = folder();
+    let batch =
+        r#""train_batch_size":32,"train_micro_batch_size_per_gpu":1,"bf16":{"enabled":true}"#;
+    let bucket = r#""zero_optimization":{"stage":1,"reduce_bucket_size":7}"#;
+    for (file, text, names) in [
+        (
+            "now.args",
+            "--micro-batch-size 1 --global-batch-size 32 --bf16 --lr 1 --save x".to_owned(),
+            vec!["--lr", "--save"],
+        ),
+        ("ds.json", format!("{{{batch},{bucket}}}"), vec!["zero_optimization.reduce_bucket_size"]),
+        (
+            "train.toml",
+            "[training]\nlocal_batch_size = 1\nsteps = 5\n[metrics]\nlog_freq = 9\n".to_owned(),
+            vec!["--training.steps", "metrics.log_freq"],
+        ),
+        (
+            "accelerate.yaml",
+            "distributed_type: MULTI_GPU\nmixed_precision: bf16\nnum_machines: 1\n".to_owned(),
+            vec!["num_machines"],
+        ),
+    ] {
+        folder.write(file, &text);
+        let answer = folder.run(&format!("compare {file} plan.json {ON} --json")).json();
+        let warnings = answer["warnings"].as_array().unwrap().clone();
+        let named: Vec<_> = warnings.iter().filter(|one| one["code"] == "not-planned").collect();
+        assert_eq!(named.len(), 1, "{file}: {answer}");
+        assert_eq!(named[0]["facts"][0]["value"]["list"], serde_json::json!(names), "{file}");
+    }
+}
+
+/// What runs now runs on the processes that its script starts, or that the sizes of its batch imply.
+#[test]
+fn processes_are_the_devices_of_what_runs_now() {
+    let folder = folder();
+    let judged = |file: &str, text: &str| {
+        folder.write(file, text);
+        folder.run(&format!("compare {file} plan.json {ON} --json")).json()
+    };
+    let flags = "--micro-batch-size 1 --global-batch-size 32 --seq-length 512 --bf16";
+    let script = |n: u64| judged("now.sh", &format!("torchrun --nproc_per_node {n} p.py {flags}"));
+    let sized = |n: u64| {
+        let sizes = r#""train_micro_batch_size_per_gpu":1,"gradient_accumulation_steps":1"#;
+        judged(
+            "ds.json",
+            &format!(r#"{{"train_batch_size":{n},{sizes},"bf16":{{"enabled":true}}}}"#),
+        )
+    };
+    let has = |answer: &serde_json::Value, code: &str| {
+        answer["warnings"].as_array().unwrap().iter().any(|one| one["code"] == code)
+    };
+    let [all, half] = [8, 4].map(script);
+    assert!(!has(&all, "other-devices") && has(&half, "other-devices"), "{half}");
+    let time = |answer: &serde_json::Value| answer["now"]["step_time_ns"].as_u64().unwrap();
+    assert!(time(&half) > time(&all));
+    assert!(has(&script(16), "other-devices"));
+    assert_eq!(time(&script(16)), time(&all));
+    let odd = judged(
+        "odd.sh",
+        &format!("torchrun --nproc_per_node 6 p.py {flags} --tensor-model-parallel-size 4"),
+    );
+    assert_eq!(odd["error"]["code"], "bad-settings", "{odd}");
+    assert!(has(&sized(4), "other-devices") && !has(&sized(8), "other-devices"));
+    let two = format!("python a.py {flags}\npython b.py {}", flags.replace("--bf16", "--fp16"));
+    assert_eq!(judged("two.sh", &two)["error"]["code"], "bad-settings");
+}
+
 /// A recipe is judged with the DeepSpeed file that it names, found from the root of its repository.
 #[test]
 fn recipes_are_judged() {

@@ -9,7 +9,7 @@ use documents::plan::PlanDocument;
 use documents::plan::fleet::FleetDocument;
 use importers::launcher::{self, Launcher};
 use ir::diagnostic::Diagnostic;
-use ir::launch::{ServerRole, ServerStart};
+use ir::launch::{LaunchSettings, ServerRole, ServerStart};
 use planner::serving::fleet::Role;
 use planner::serving::serving_fleet::{self, Stated};
 
@@ -18,6 +18,7 @@ use super::free::Free;
 use super::setting::Setting;
 use super::words::per_second;
 use super::{Fleet, compare};
+use crate::answer::differences::not_planned;
 use crate::answer::exit::CommandResult;
 use crate::answer::page::Page;
 use crate::kinds::frame;
@@ -64,6 +65,9 @@ pub(crate) fn compare(
     let mut warnings = read.warnings;
     warnings.extend(spread);
     warnings.extend(unpriced(&starts));
+    let names = starts.iter().flat_map(|start| start.settings.not_planned.iter().cloned());
+    let of_all = LaunchSettings { not_planned: names.collect(), ..LaunchSettings::default() };
+    warnings.extend(not_planned(&of_all));
     warnings.extend(growing(&now));
     page.warnings(&warnings);
     let compared = compare::compare(of_now, fleet, page);

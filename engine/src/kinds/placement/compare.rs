@@ -17,7 +17,7 @@ use ir::plan;
 use ir::units::{Bytes, Nanos};
 use serde_json::{Value, json};
 
-use crate::answer::differences::{no_effect, not_judged};
+use crate::answer::differences::{no_effect, not_judged, not_planned};
 use crate::answer::exit::CommandResult;
 use crate::answer::page::{Column, Page};
 use crate::answer::rows::Rows;
@@ -115,7 +115,10 @@ impl Now {
     pub(crate) fn warnings(&self) -> Vec<Diagnostic> {
         match self {
             Self::Map(_) => Vec::new(),
-            Self::Server(_, settings) => not_judged(settings).chain(no_effect(settings)).collect(),
+            Self::Server(_, settings) => {
+                let noted = not_judged(settings).chain(no_effect(settings));
+                noted.chain(not_planned(settings)).collect()
+            }
         }
     }
 

@@ -213,6 +213,11 @@ impl Answer<'_> {
     fn launchers(&self) -> Option<String> {
         let runners = self.runs_on.as_ref()?;
         let mut text = runners.line(false);
+        // As in its exporter.
+        let is_unnamed = self.setting.hyperparameters.is_none() && self.setting.graph.is_none();
+        if is_unnamed && runners.runs.contains(&"megatron") {
+            text += "; the file for megatron has no flags of this model";
+        }
         if let Some(Wider::Faster(_, plan)) = &self.wider {
             let stack = &self.setting.stack.name;
             text += &format!("; any launcher (--for any) under {stack}: {}", plan.step);

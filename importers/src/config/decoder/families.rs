@@ -51,7 +51,7 @@ pub(super) const FAMILIES: &[Family] = &[
     of(&["olmo3"], OLMO2.pattern(Pattern::Every(4, FULL, SLIDING))),
     of(&["flex_olmo"], OLMO2.experts(MIXTURE)),
     of(&["olmoe"], LLAMA.wide_norms(Always).experts(MIXTURE)),
-    of(&["qwen2", "qwen2_vl_text", "qwen2_5_vl_text"], QWEN2),
+    of(&["qwen2", "qwen2_vl_text", "qwen2_5_vl_text", "mimo"], QWEN2),
     of(&["qwen3"], QWEN3),
     of(&["qwen3_vl_text"], QWEN3.pattern(Pattern::All(FULL))),
     of(&["qwen3_moe"], QWEN3.pattern(Pattern::Allowed).experts(MIXTURE)),
@@ -180,6 +180,7 @@ pub(super) const FAMILIES: &[Family] = &[
             ..MIXTURE
         }),
     ),
+    of(&["step3p7"], LLAMA.head_norms(QK, Always).experts(SHARED)),
     of(&["dots1"], LLAMA.head_norms(QK, Always).pattern(Pattern::Late).experts(SHARED)),
     adjusted(
         &["ernie4_5_moe"],

@@ -1,10 +1,14 @@
 //! Members of a `ds_config` by what DeepSpeed 0.19.8 does with them (`deepspeed/runtime/config.py`).
 
+use std::collections::BTreeSet;
+
 use ir::diagnostic::Diagnostic;
 use ir::nearest::likeness;
 use serde_json::Value;
 
 use super::super::flags::not_judged;
+use super::super::keys::Keys;
+use super::super::limits::bad;
 
 /// Members at the top; it passes over others.
 const TOP: &[&str] = &[
@@ -205,6 +209,34 @@ const NOT_JUDGED: &[(&str, &str, &str)] = &[
     ("zero_optimization", "zero_quantized_weights", "weights are gathered as they are"),
 ];
 
+/// Members that are read, or refused by some of their values.
+const READ: &[&str] = &[
+    "bf16.enabled",
+    "bfloat16.enabled",
+    "communication_data_type",
+    "data_types.grad_accum_dtype",
+    "expert_parallel.autoep_size",
+    "expert_parallel.enabled",
+    "fp16.enabled",
+    "gradient_accumulation_steps",
+    "managed_gradient_accumulation",
+    "optimizer.params.momentum",
+    "optimizer.type",
+    "pipeline.activation_checkpoint_interval",
+    "tensor_parallel.autotp_size",
+    "train_batch_size",
+    "train_micro_batch_size_per_gpu",
+    "zero_optimization",
+    "zero_optimization.cpu_offload",
+    "zero_optimization.cpu_offload_param",
+    "zero_optimization.offload_optimizer.device",
+    "zero_optimization.offload_optimizer.ratio",
+    "zero_optimization.offload_optimizer.super_offload",
+    "zero_optimization.offload_param.device",
+    "zero_optimization.overlap_comm",
+    "zero_optimization.stage",
+];
+
 /// Likeness from which on a member that is passed over is a slip of one that is read.
 const LIKENESS: f64 = 0.75;
 
@@ -238,6 +270,20 @@ pub(super) fn check(config: &Value) -> Result<(), Diagnostic> {
         return Err(not_judged("managed_gradient_accumulation", why));
     }
     Ok(())
+}
+
+/// Members that no plan has, but those that are left to who fills them in.
+///
+/// # Errors
+/// `bad-settings` for members that are nested too deeply.
+pub(super) fn not_planned(config: &Value) -> Result<BTreeSet<String>, Diagnostic> {
+    let mut keys = Keys::of(config.clone()).map_err(|why| bad("ds_config", "", &why))?;
+    keys.values.retain(|_, value| *value != "auto");
+    keys.pass(READ.iter().map(|path| (*path).to_owned()));
+    // What is refused where it is on is off.
+    let joined = |(section, name, _): &(&str, &str, &str)| format!("{section}.{name}");
+    keys.pass(NOT_JUDGED.iter().map(|row| joined(row).trim_start_matches('.').to_owned()));
+    Ok(keys.not_planned())
 }
 
 fn names(section: &Value) -> impl Iterator<Item = &str> {

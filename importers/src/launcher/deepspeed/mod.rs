@@ -28,11 +28,7 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     let topology = document.get("topology").unwrap_or(&Value::Null);
     let (data, pipeline) = (degree(topology, "num_dp")?, degree(topology, "num_pp")?);
     let automatic = automatic(config, pipeline)?;
-    let tensor = degree(topology, "num_mp")?;
-    if automatic.is_some_and(|automatic| tensor.is_some_and(|tensor| tensor != automatic)) {
-        return Err(bad("tensor_parallel.autotp_size", "", "give the `num_mp` of the topology"));
-    }
-    let tensor = tensor.or(automatic);
+    let tensor = tensor(topology, automatic)?;
     let (dtype, stage) = (dtype(config)?, stage(config)?);
     persists(config, stage)?;
     let micro_batch = count(config, "train_micro_batch_size_per_gpu")?;
@@ -45,7 +41,10 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         let hint = format!("micro-batches of all replicas are {product} samples");
         return Err(bad("train_batch_size", &stated.to_string(), &hint));
     }
+    let not_planned = members::not_planned(config)?;
+    let data = data.or_else(|| implied(micro_batch, n_micro_batches, global_batch));
     Ok(LaunchSettings {
+        not_planned,
         offloads: Some(offloads(config, stage)?),
         offloads_parameters: parameters_move(config, stage)?,
         no_effect: idle(config, stage, pipeline),
@@ -75,6 +74,22 @@ pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         trains_elsewhere: true,
         ..LaunchSettings::default()
     })
+}
+
+/// Tensor ranks of the topology, or of AutoTP.
+fn tensor(topology: &Value, automatic: Option<u32>) -> Result<Option<u32>, Diagnostic> {
+    let tensor = degree(topology, "num_mp")?;
+    if automatic.is_some_and(|automatic| tensor.is_some_and(|tensor| tensor != automatic)) {
+        return Err(bad("tensor_parallel.autotp_size", "", "give the `num_mp` of the topology"));
+    }
+    Ok(tensor.or(automatic))
+}
+
+/// Replicas, to which three sizes that are all stated leave no choice.
+fn implied(micro_batch: Option<u64>, n: Option<u64>, global_batch: Option<u64>) -> Option<u32> {
+    let samples = micro_batch?.checked_mul(n?)?;
+    let all = global_batch.filter(|all| all.is_multiple_of(samples))?;
+    u32::try_from(all / samples).ok()
 }
 
 /// Whether tensor ranks split the sequence, which those of AutoTP don't unless it is stated.

@@ -158,6 +158,15 @@ const WARNED: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "a vocabulary that tensor ranks share is a multiple of 128 rows each",
+        &[
+            ("--make-vocab-size-divisible-by", "128"),
+            ("--padded-vocab-size", ""),
+            ("--no-pad-vocab-size", ""),
+            ("--disable-pad-vocab-size", ""),
+        ],
+    ),
+    (
         "the stack says what runs beside what",
         &[
             ("--delay-wgrad-compute", ""),
@@ -261,6 +270,13 @@ fn warned(
     if (flags.has("--num-experts") || model.has_experts == Some(true)) && !is_grouped {
         let why = "the experts of a rank run as one product";
         found.entry(why).or_default().push(absent("--moe-grouped-gemm"));
+    }
+    let recipe = flags.text("--fp8-recipe")?;
+    if flags.has("--fp8-format") && matches!(recipe, None | Some("delayed")) {
+        let why = "factors of 8-bit tensors are found on their values";
+        let flag = "--fp8-recipe";
+        let named = if recipe.is_some() { flag.to_owned() } else { absent(flag) };
+        found.entry(why).or_default().push(named);
     }
     let shares = flags.has("--use-distributed-optimizer") | flags.has("--use-megatron-fsdp");
     let gathers = flags.has("--overlap-param-gather");

@@ -185,6 +185,23 @@ pub(super) fn idle(
     let is_dense = model.has_experts == Some(false) && !flags.has(EXPERTS);
     let of_experts = OF_EXPERTS.iter().filter(|flag| is_dense && flags.has(flag));
     idle.extend(of_experts.map(|flag| ((*flag).to_owned(), format!("`{EXPERTS}`"))));
+    let degree = |flag: &str| flags.degree(&[flag]).map(|n| n.unwrap_or(1));
+    let recomputes = flags.text("--recompute-granularity")? == Some("full");
+    let is_short = flags.has("--recompute-activations");
+    let [tensor, pipeline] = ["--tensor-model-parallel-size", "--pipeline-model-parallel-size"];
+    for (flag, is_idle, needed) in [
+        ("--sequence-parallel", degree(tensor)? == 1, format!("`{tensor}` above 1")),
+        ("--use-tp-pp-dp-mapping", degree(pipeline)? == 1, format!("`{pipeline}` above 1")),
+        (
+            "--recompute-modules",
+            recomputes && !is_short,
+            "`--recompute-granularity selective`".to_owned(),
+        ),
+    ] {
+        if is_idle && flags.has(flag) {
+            idle.insert(flag.to_owned(), needed);
+        }
+    }
     if flags.has("--recompute-activations")
         && flags.text("--recompute-granularity")? == Some("full")
     {

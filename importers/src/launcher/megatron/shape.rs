@@ -51,7 +51,8 @@ pub(super) fn sizes(flags: &Flags<'_>) -> Result<BTreeMap<&'static str, u64>, Di
             sizes.insert(*flag, size);
         }
     }
-    let is_gated = flags.has("--swiglu") | flags.has("--quick-geglu");
+    // Its other gate is named as one that no plan has.
+    let is_gated = flags.has("--swiglu") | flags.is_there("--quick-geglu");
     let is_grouped = flags.has("--group-query-attention");
     let switches = SWITCHES.map(|flag| (flag, u64::from(flags.has(flag))));
     let window = window(flags)?;
@@ -61,7 +62,12 @@ pub(super) fn sizes(flags: &Flags<'_>) -> Result<BTreeMap<&'static str, u64>, Di
         (false, Some(heads)) => drop(sizes.insert("--num-query-groups", heads)),
         (false, None) => drop(sizes.remove("--num-query-groups")),
     }
+    let inner = sizes.get("--ffn-hidden-size").copied();
     let Some(hidden) = sizes.get("--hidden-size").copied() else {
+        // Of experts too, where nothing says more.
+        if let Some(inner) = inner {
+            sizes.entry("--moe-ffn-hidden-size").or_insert(inner);
+        }
         let switches = switches.into_iter().chain([("--swiglu", u64::from(is_gated))]);
         sizes.extend(switches.filter(|(_, is_on)| *is_on > 0));
         sizes.extend(window.map(|tokens| (WINDOW, tokens)));

@@ -6,9 +6,9 @@ use ir::launch::LaunchSettings;
 use ir::tensor::DType;
 
 use super::super::flags::not_judged;
+use super::super::keys::Keys;
 use super::super::limits::bad;
 use super::fsdp;
-use super::keys::Keys;
 
 /// Keys that change neither time nor memory.
 const IDLE: &str = include_str!("accelerate.txt");
@@ -56,6 +56,7 @@ pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     degrees(&keys, &mut settings)?;
     keys.refuse(&REFUSED)?;
     keys.finish(IDLE)?;
+    settings.not_planned = keys.not_planned();
     Ok(settings)
 }
 

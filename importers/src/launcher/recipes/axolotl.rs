@@ -9,8 +9,8 @@ use ir::tuning::{Adapter, AdapterKind, Module, Modules};
 use serde_json::Value;
 
 use super::super::flags::not_judged;
+use super::super::keys::{Keys, is_off};
 use super::fsdp;
-use super::keys::{Keys, is_off};
 use super::tuned;
 
 /// Keys that change neither time nor memory.
@@ -115,6 +115,7 @@ pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         settings.not_judged.insert("kernels are those of the stack", kernels);
     }
     keys.finish(IDLE)?;
+    settings.not_planned = keys.not_planned();
     Ok(settings)
 }
 

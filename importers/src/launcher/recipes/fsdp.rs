@@ -4,8 +4,8 @@ use ir::card::{Recompute, ZeroStage};
 use ir::diagnostic::Diagnostic;
 
 use super::super::flags::not_judged;
+use super::super::keys::Keys;
 use super::super::limits::bad;
-use super::keys::Keys;
 
 /// What `fsdp_config` says.
 pub(super) struct Fsdp {
@@ -39,7 +39,7 @@ pub(super) fn read(keys: &Keys, version: Option<&str>) -> Result<Fsdp, Diagnosti
         let [plain, long] = ["", "fsdp_"].map(|prefix| format!("fsdp_config.{prefix}{name}"));
         if keys.values.contains_key(&plain) { plain } else { long }
     };
-    keys.pass(IDLE.map(&path));
+    keys.idle(IDLE.map(&path));
     let wraps = path("auto_wrap_policy");
     let wrapped = keys.text(&wraps);
     if let Some(other) = wrapped.filter(|policy| !policy.starts_with("TRANSFORMER")) {
@@ -78,7 +78,7 @@ fn zero(
         }
         other => Err(bad(key, other, "use FULL_SHARD, SHARD_GRAD_OP or NO_SHARD")),
     };
-    keys.pass([strategy.to_owned(), reshard.to_owned()]);
+    keys.idle([strategy.to_owned(), reshard.to_owned()]);
     if version.as_deref() == Some("2") {
         return Ok(match keys.switch(reshard)? {
             Some(false) => ZeroStage::Gradients,

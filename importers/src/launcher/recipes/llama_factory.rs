@@ -11,10 +11,11 @@ use ir::workload::Optimizer;
 
 use serde_json::Value;
 
-use super::super::flags::{QUOTES, not_judged, quoted};
+use super::super::flags::{QUOTES, not_judged};
+use super::super::keys::Keys;
 use super::super::limits::bad;
+use super::super::programs;
 use super::super::shell;
-use super::keys::Keys;
 use super::tuned;
 
 /// Keys that change neither time nor memory.
@@ -39,6 +40,11 @@ const REFUSED: [(&str, &str); 12] = [
 /// The command that takes a recipe, or its keys as flags.
 const COMMAND: &str = "llamafactory-cli";
 
+/// Whether a word is a verb of the command: `export`.
+fn is_verb(word: &str) -> bool {
+    word.chars().all(|c| c.is_ascii_lowercase())
+}
+
 /// The keys that a script gives its command as flags; `None` for what is no script.
 fn of_command(text: &str) -> Result<Option<String>, Diagnostic> {
     if !text.contains(COMMAND) {
@@ -46,11 +52,24 @@ fn of_command(text: &str) -> Result<Option<String>, Diagnostic> {
     }
     let expanded = shell::expanded(&shell::unwrapped(text), &[])?;
     expanded.check()?;
-    let mut words = quoted(&expanded.text).into_iter().skip_while(|word| !word.ends_with(COMMAND));
+    let all = programs::commands(&expanded.text);
+    let trains = |words: &&Vec<&str>| {
+        let at = words.iter().position(|word| word.ends_with(COMMAND));
+        at.is_some_and(|at| words.get(at + 1).is_none_or(|next| *next == "train" || !is_verb(next)))
+    };
+    let mut runs: Vec<&Vec<&str>> = all.iter().filter(trains).collect();
+    runs.dedup();
+    if runs.len() > 1 {
+        let message = format!("the script starts {} runs of `{COMMAND} train`", runs.len());
+        return Err(Diagnostic::input("bad-settings", message)
+            .hint("give the command of one of them alone"));
+    }
+    let Some(words) = runs.first() else { return Ok(None) };
+    let mut words = words.iter().copied().skip_while(|word| !word.ends_with(COMMAND));
     let _command = words.next();
     let mut words = words.skip_while(|word| *word == "train").peekable();
     let mut keys = String::new();
-    while let Some(word) = words.next_if(|word| !["&&", "||", "&", "|", ";"].contains(word)) {
+    while let Some(word) = words.next() {
         let Some(flag) = word.strip_prefix("--") else {
             let shown: String = word.chars().take(80).collect();
             let message =
@@ -115,6 +134,7 @@ pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         settings.not_judged.insert("kernels are those of the stack", kernels);
     }
     keys.finish(IDLE)?;
+    settings.not_planned = keys.not_planned();
     Ok(settings)
 }
 
@@ -168,9 +188,11 @@ fn adapter(keys: &Keys) -> Result<Option<Adapter>, Diagnostic> {
         ("quantization_type", &["nf4"]),
         ("double_quantization", &["true"]),
     ] {
-        if let Some(other) =
-            keys.text(key).filter(|text| is_quantised && !usual.contains(&text.as_str()))
-        {
+        if !is_quantised {
+            keys.idle([key.to_owned()]);
+            continue;
+        }
+        if let Some(other) = keys.text(key).filter(|text| !usual.contains(&text.as_str())) {
             return Err(not_judged(&format!("{key}: {other}"), "NF4 with double quantisation is"));
         }
     }

@@ -6,7 +6,6 @@
 mod accelerate;
 mod axolotl;
 mod fsdp;
-mod keys;
 mod llama_factory;
 mod tuned;
 
@@ -41,6 +40,7 @@ pub fn with_deepspeed(own: LaunchSettings, text: &str) -> Result<LaunchSettings,
         trains_elsewhere: own.trains_elsewhere,
         not_judged: own.not_judged,
         no_effect: own.no_effect.into_iter().chain(file.no_effect.clone()).collect(),
+        not_planned: own.not_planned.into_iter().chain(file.not_planned.clone()).collect(),
         ..file
     })
 }

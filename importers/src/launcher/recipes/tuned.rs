@@ -6,9 +6,9 @@ use ir::workload::Optimizer;
 use serde_json::Value;
 
 use super::super::flags::not_judged;
+use super::super::keys::Keys;
 use super::super::limits::bad;
 use super::super::peft::{by_name, named, of_targets, of_whole};
-use super::keys::Keys;
 
 /// Greatest rank of adapters.
 const MOST_RANK: u64 = 1 << 14;

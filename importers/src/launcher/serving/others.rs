@@ -64,6 +64,8 @@ impl Known {
             }
         }
         flags.finish("--", &known)?;
+        settings.not_planned = flags.not_planned();
+        settings.not_planned.retain(|flag| !noted.contains(&plain(flag)));
         let more = noted.len().saturating_sub(MOST_NAMED);
         let mut named: Vec<String> = noted.into_iter().take(MOST_NAMED).collect();
         if more > 0 {

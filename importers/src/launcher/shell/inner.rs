@@ -6,6 +6,10 @@ use super::super::flags::{QUOTES, quoted};
 
 /// Deepest nesting of such commands.
 const DEEPEST: usize = 4;
+/// Programs that give a command in quotes to a shell elsewhere.
+const REMOTE: [&str; 5] = ["ssh", "pdsh", "clush", "tmux", "screen"];
+/// Words of such a program before the command, at most.
+const FARTHEST: usize = 8;
 const SHELLS: [&str; 5] = ["sh", "bash", "dash", "zsh", "ksh"];
 
 /// A script with the words of such commands in place of their quotes.
@@ -27,7 +31,11 @@ fn once(text: &str) -> Option<String> {
     let (mut all, mut end) = (String::new(), 0);
     for (at, word) in words.iter().enumerate().skip(1) {
         let start = offset(word);
-        if start < end || !word.starts_with(QUOTES) || !is_given(&words[..at]) {
+        if start < end || !word.starts_with(QUOTES) {
+            continue;
+        }
+        let is_command = word.contains(char::is_whitespace);
+        if !is_given(&words[..at]) && !(is_command && is_remote(&words[..at])) {
             continue;
         }
         let (inner, length) = string(&text[start..]);
@@ -36,6 +44,14 @@ fn once(text: &str) -> Option<String> {
         end = start + length;
     }
     (end > 0).then(|| all + &text[end..])
+}
+
+/// Whether a word behind these, in quotes and of several words, is a command for a shell elsewhere.
+fn is_remote(before: &[&str]) -> bool {
+    let own = before.iter().rev().take(FARTHEST);
+    let mut own =
+        own.take_while(|word| !word.ends_with(';') && !["&&", "||", "|", "&"].contains(word));
+    own.any(|word| REMOTE.contains(&word.rsplit('/').next().unwrap_or(word)))
 }
 
 /// Whether the word behind these is a command for another shell.
@@ -79,6 +95,9 @@ mod tests {
             ("/bin/sh -lc \"sh -c \\\"a \\$B\\\"\"", "/bin/sh -lc sh -c a \\$B"),
             ("echo \"a --b\"", "echo \"a --b\""),
             ("bash -c \"a", "bash -c a"),
+            ("ssh host \"a --b\"", "ssh host a --b"),
+            ("pdsh -w h[1-2] \"cd /w; a --b\"", "pdsh -w h[1-2] cd /w; a --b"),
+            ("ssh host; echo \"a --b\"", "ssh host; echo \"a --b\""),
         ] {
             assert_eq!(unwrapped(text), inner);
         }

@@ -19,6 +19,18 @@ const READ: [&str; 5] =
 const FLAGS: [&str; 3] =
     ["model.converters", "float8.recipe_name", "quantize.linear.float8.recipe_name"];
 
+/// Switches that are read, of which none is on by default.
+const SWITCHES: [&str; 8] = [
+    "compile.enable",
+    "training.compile",
+    "training.enable_cpu_offload",
+    "compile.enable_async_tensor_parallel",
+    "parallelism.enable_async_tensor_parallel",
+    "parallelism.disable_loss_parallel",
+    "optimizer.early_step_in_backward",
+    "model.converters",
+];
+
 /// Names that members had before.
 const OLDER: [(&str, &str); 2] =
     [("training.batch_size", "training.local_batch_size"), ("training.compile", "compile.enable")];
@@ -74,14 +86,18 @@ pub(super) fn check(path: &str, value: Option<&str>) -> Result<(), Diagnostic> {
 /// # Errors
 /// Those of the flags, `unknown-flag`, `not-judged`.
 pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
-    let (mut flags, mut noted) = (String::new(), Vec::new());
+    let (mut flags, mut noted, mut idle) = (String::new(), Vec::new(), Vec::new());
     for Member { path, value } in members(text) {
         let is_off = is_off(&value);
         let (section, key) = path.rsplit_once('.').unwrap_or(("", &path));
         refuse(&path, is_off)?;
         match () {
             () if FLAGS.contains(&path.as_str()) || READ.contains(&section) => {
-                flags.push_str(&flag(&path, &value));
+                let flag = flag(&path, &value);
+                // Switches that are off, but those that are read.
+                let is_silent = flag.trim().is_empty() && !SWITCHES.contains(&path.as_str());
+                idle.extend(is_silent.then_some(path));
+                flags.push_str(&flag);
             }
             () if NOTED.contains(&key) && section.ends_with("float8") => {
                 // Heads stay in 16 bits under any stack, and routers are no products of blocks.
@@ -90,11 +106,17 @@ pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
                     names.split(',').all(|name| ["output", "router.gate", ""].contains(&name));
                 noted.extend((!is_off && !is_usual).then_some(path));
             }
-            () if is_off || IDLE.lines().any(|row| covers(row, &path)) => {}
+            () if IDLE.lines().any(|row| covers(row, &path)) => idle.push(path),
+            () if is_off => idle.push(path),
             () => return Err(unknown(&path)),
         }
     }
     let mut settings = super::read(&flags)?;
+    settings.not_planned.extend(idle);
+    if settings.stack.scaling.is_none() {
+        // Nothing is converted.
+        settings.not_planned.append(&mut noted.drain(..).collect());
+    }
     // What the file leaves out is as in its class.
     settings.stack.compiled = settings.stack.compiled.or(Some(false));
     settings.stack.overlaps_tensor = settings.stack.overlaps_tensor.or(Some(false));

@@ -184,10 +184,7 @@ fn runs_now(
     let file = schedule::beside(settings, &args.a);
     let grid = file.as_deref().map(schedule::read).transpose()?;
     // What a schedule breaks is the fault of its file.
-    let blamed = |error: Diagnostic| match &file {
-        Some(file) => schedule::blamed(error, file),
-        None => error,
-    };
+    let blamed = |error| file.iter().fold(error, |error, file| schedule::blamed(error, file));
     let named = schedule_of(settings, grid.as_ref(), of_plan);
     let (global_batch, may_overlap) = (requested.global_batch, used.stack.experts.may_overlap);
     let target = Target { n_devices, model: &used.model, global_batch, beside, may_overlap, grid };
@@ -206,7 +203,8 @@ fn runs_now(
         meshes: Vec::new(),
         edges: edges(&[]),
     };
-    let noted = software::not_judged(settings, &used.stack);
+    let on = [shape::n_devices(&now.plan.parallelism), n_devices];
+    let noted = software::not_judged(settings, &used.stack, on);
     Ok((side(used, now).map_err(blamed)?, [used.warnings.clone(), noted].concat()))
 }
 

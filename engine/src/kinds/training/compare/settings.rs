@@ -204,19 +204,27 @@ fn degrees(settings: &LaunchSettings, on: &Target<'_>) -> Result<Parallelism, Di
     })
 }
 
-/// Replicas as stated, else as many groups as the devices hold.
+/// Replicas as stated or as the processes make them, else as many groups as the devices hold.
 fn replicas(
     settings: &LaunchSettings,
     n_devices: u64,
     degrees: [u32; 3],
 ) -> Result<u32, Diagnostic> {
     let group = degrees.iter().fold(1u64, |product, n| product.saturating_mul(u64::from(*n)));
-    let data = match settings.data {
-        Some(data) => data,
-        None if group > 0 && n_devices.is_multiple_of(group) => {
+    let processes = settings.n_processes.filter(|n| *n <= n_devices);
+    let data = match (settings.data, processes) {
+        (Some(data), _) => data,
+        (None, Some(n)) if group > 0 && n.is_multiple_of(group) => {
+            u32::try_from(n / group).unwrap_or(u32::MAX)
+        }
+        (None, Some(n)) => {
+            let why = format!("{n} processes are no multiple of groups of {group}");
+            return Err(wrong(why, "use degrees that divide the processes that the script starts"));
+        }
+        (None, None) if group > 0 && n_devices.is_multiple_of(group) => {
             u32::try_from(n_devices / group).unwrap_or(u32::MAX)
         }
-        None => {
+        (None, None) => {
             let why = format!("{n_devices} devices are no multiple of groups of {group}");
             return Err(wrong(why, "use degrees that divide the devices of the cluster"));
         }

@@ -10,7 +10,7 @@ use ir::tensor::DType;
 
 use super::Facts;
 use super::changes::Change;
-use crate::answer::differences::{self, no_effect};
+use crate::answer::differences::{self, no_effect, not_planned};
 use crate::inputs::run::setting::Setting;
 
 /// The stack of the plan with what the settings say of it.
@@ -84,7 +84,11 @@ pub(super) fn set(
 }
 
 /// Settings that nothing is priced by, as warnings.
-pub(super) fn not_judged(settings: &LaunchSettings, stack: &Stack) -> Vec<Diagnostic> {
+pub(super) fn not_judged(
+    settings: &LaunchSettings,
+    stack: &Stack,
+    [n_used, n_devices]: [u64; 2],
+) -> Vec<Diagnostic> {
     let is_unknown = settings.overlaps == Some(true) && stack.overlap_data == 0.0;
     let of_overlap = is_unknown.then(|| {
         let message = format!(
@@ -94,7 +98,19 @@ pub(super) fn not_judged(settings: &LaunchSettings, stack: &Stack) -> Vec<Diagno
         );
         Diagnostic::warning("not-judged", message).hint("both sides are priced without it")
     });
-    differences::not_judged(settings).chain(of_overlap).chain(no_effect(settings)).collect()
+    let on = match settings.n_processes {
+        Some(n) if n > n_devices => {
+            Some(format!("starts {n} processes, and is judged on {n_devices} devices"))
+        }
+        _ if n_used < n_devices => Some(format!("takes {n_used} of {n_devices} devices")),
+        _ => None,
+    };
+    let of_devices = on.map(|on| {
+        let warning = Diagnostic::warning("other-devices", format!("what runs now {on}"));
+        warning.hint("give --cluster the devices that it runs on to compare on those alone")
+    });
+    let all = differences::not_judged(settings).chain(of_overlap).chain(no_effect(settings));
+    all.chain(of_devices).chain(not_planned(settings)).collect()
 }
 
 /// What the stack of what runs does otherwise than that of the plan, where it does anything.

@@ -7,8 +7,8 @@ use ir::diagnostic::Diagnostic;
 use ir::tensor::DType;
 use serde_json::Value;
 
-use super::super::flags::not_judged;
-use super::super::limits::{MOST_DEGREE, MOST_SAMPLES, bad};
+use super::flags::not_judged;
+use super::limits::{MOST_DEGREE, MOST_SAMPLES, bad};
 
 /// Deepest nesting of keys.
 const MAX_DEPTH: u32 = 8;
@@ -20,6 +20,8 @@ const MAX_NODES: usize = 50_000;
 pub(super) struct Keys {
     pub(super) values: BTreeMap<String, Value>,
     asked: RefCell<BTreeSet<String>>,
+    /// Keys that are known, and in no plan.
+    idle: RefCell<BTreeSet<String>>,
 }
 
 impl Keys {
@@ -51,9 +53,27 @@ impl Keys {
         if !document.is_object() {
             return Err(invalid("there are no keys".to_owned()));
         }
-        let mut keys = Self { values: BTreeMap::new(), asked: RefCell::default() };
-        keys.add("", document, MAX_DEPTH).map_err(invalid)?;
+        Self::of(document).map_err(invalid)
+    }
+
+    /// The leaves of a document.
+    ///
+    /// # Errors
+    /// What is nested too deeply.
+    pub(super) fn of(document: Value) -> Result<Self, String> {
+        let mut keys =
+            Self { values: BTreeMap::new(), asked: RefCell::default(), idle: RefCell::default() };
+        keys.add("", document, MAX_DEPTH)?;
         Ok(keys)
+    }
+
+    /// Keys that nobody asked for, but those that are left open. To be called when all were asked for.
+    pub(super) fn not_planned(&self) -> BTreeSet<String> {
+        let known = self.asked.borrow();
+        let is_open = |value: &Value| value.is_null() || *value == "";
+        let unread =
+            self.values.iter().filter(|(key, value)| !is_open(value) && !known.contains(*key));
+        unread.map(|(key, _)| key.chars().take(120).collect()).collect()
     }
 
     fn add(&mut self, path: &str, value: Value, depth: u32) -> Result<(), String> {
@@ -80,6 +100,11 @@ impl Keys {
     /// Counts keys as read.
     pub(super) fn pass(&self, keys: impl IntoIterator<Item = String>) {
         self.asked.borrow_mut().extend(keys);
+    }
+
+    /// Counts keys as known ones that are in no plan.
+    pub(super) fn idle(&self, keys: impl IntoIterator<Item = String>) {
+        self.idle.borrow_mut().extend(keys);
     }
 
     /// A word or a number as one.
@@ -172,7 +197,9 @@ impl Keys {
                 key.strip_prefix(row).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
             }
         };
-        let is_known = |key: &str| known.contains(key) || idle.lines().any(|row| covers(row, key));
+        let idle_keys = self.idle.borrow();
+        let has = |key: &str| known.contains(key) || idle_keys.contains(key);
+        let is_known = |key: &str| has(key) || idle.lines().any(|row| covers(row, key));
         let open = self.values.iter().find(|(key, value)| !is_off(value) && !is_known(key));
         open.map_or(Ok(()), |(key, _)| {
             let shown: String = key.chars().take(60).collect();

@@ -1,0 +1,154 @@
+//! Words of a script that change variables otherwise than by `NAME=value` on a line of its own.
+
+use super::super::flags::{QUOTES, ends_line};
+use super::{DECLARES, assignment};
+
+/// What becomes of variables.
+#[derive(Debug, PartialEq)]
+pub(super) enum Change<'a> {
+    /// They have a value that is not followed.
+    Unknown(Vec<&'a str>),
+    /// They have none.
+    Unset(Vec<&'a str>),
+}
+
+/// Words of arithmetic at most.
+const LONGEST: usize = 64;
+
+/// What the command that begins with the first of these words changes, and how many of the others are its own:
+/// an element of a list, `unset`, arithmetic. `None` for any other command.
+pub(super) fn changed<'a>(text: &str, words: &[&'a str]) -> Option<(Change<'a>, usize)> {
+    let (first, rest) = words.split_first()?;
+    if let Some((name, index)) = first.split_once('[')
+        && let Some((_, value)) = index.split_once(']')
+        && is_name(name)
+        && value.trim_start_matches('+').starts_with('=')
+    {
+        return Some((Change::Unknown(vec![name]), 0));
+    }
+    let on_line =
+        |at: &usize| !ends_line(text, words[*at], words[at + 1]) && !words[*at].ends_with(';');
+    let n_line = (0..rest.len()).take_while(on_line).count();
+    match *first {
+        "unset" => {
+            let names = rest[..n_line].iter().map(|word| word.trim_end_matches(';'));
+            Some((Change::Unset(names.filter(|name| is_name(name)).collect()), n_line))
+        }
+        "let" => arithmetic(&rest[..n_line]).map(|names| (Change::Unknown(names), n_line)),
+        word if word.starts_with("((") => {
+            let closes = |word: &&str| word.trim_end_matches(';').ends_with("))");
+            let n = words.iter().take(LONGEST).position(closes)?;
+            arithmetic(&words[..=n]).map(|names| (Change::Unknown(names), n))
+        }
+        _ => None,
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    let is_letter = |c: char| c == '_' || c.is_ascii_alphanumeric();
+    !text.is_empty()
+        && text.chars().all(is_letter)
+        && !text.starts_with(|c: char| c.is_ascii_digit())
+}
+
+/// Names in a sum that sets any.
+fn arithmetic<'a>(words: &[&'a str]) -> Option<Vec<&'a str>> {
+    let sets = |word: &&str| {
+        let bytes = word.as_bytes();
+        let is_assignment = |at: usize| {
+            let before = at.checked_sub(1).map_or(b' ', |at| bytes[at]);
+            bytes[at] == b'=' && !b"=<>!".contains(&before) && bytes.get(at + 1) != Some(&b'=')
+        };
+        (0..bytes.len()).any(is_assignment) || word.contains("++") || word.contains("--")
+    };
+    words.iter().any(sets).then(|| {
+        let parts = words
+            .iter()
+            .flat_map(|word| word.split(|c: char| c != '_' && !c.is_ascii_alphanumeric()));
+        parts.map(|part| part.trim_matches(QUOTES)).filter(|part| is_name(part)).collect()
+    })
+}
+
+/// Whether an assignment, from its word to the one before `next`, is of one command alone: `NAME=value a.py`.
+pub(super) fn is_of_command(text: &str, words: &[&str], (at, next): (usize, usize)) -> bool {
+    let Some(last) = words.get(next - 1).filter(|last| !last.ends_with(';')) else { return false };
+    let mut later = words[next..].iter();
+    let mut before = *last;
+    let is_followed = loop {
+        let Some(word) = later.next().filter(|word| !ends_line(text, before, word)) else {
+            break false;
+        };
+        if assignment(word).is_none() {
+            let ends = ["&&", "||", "|", "&", ";", "}", ")", "then", "do", "fi", "done"];
+            break !ends.contains(word) && !word.starts_with('#');
+        }
+        before = word;
+    };
+    let earlier = (0..at).rev().take_while(|at| !ends_line(text, words[*at], words[at + 1]));
+    let first = earlier.map(|at| words[at]).find(|word| assignment(word).is_none());
+    let is_declared = first.is_some_and(|word| DECLARES.contains(&word) || word.starts_with('-'));
+    is_followed && !is_declared
+}
+
+/// Whether words are those of a function, which may be called or not.
+#[derive(Default)]
+pub(super) struct Functions {
+    is_due: bool,
+    depth: usize,
+}
+
+impl Functions {
+    /// Goes on by a word.
+    pub(super) fn take(&mut self, word: &str) {
+        let plain = word.trim_end_matches(';');
+        let opens = plain == "{" || plain.ends_with("(){");
+        self.is_due |= plain == "function" || plain.ends_with("()") || plain.ends_with("(){");
+        if opens && (self.is_due || self.depth > 0) {
+            (self.depth, self.is_due) = (self.depth + 1, false);
+        } else if plain == "}" {
+            self.depth = self.depth.saturating_sub(1);
+        }
+    }
+
+    pub(super) fn is_inside(&self) -> bool {
+        self.depth > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::flags::quoted;
+    use super::*;
+
+    #[test]
+    fn changes_of_variables_are_known() {
+        let of = |text: &'static str| changed(text, &quoted(text));
+        let unknown = |names: &[&'static str], n| Some((Change::Unknown(names.to_vec()), n));
+        for (text, change) in [
+            ("P[1]=8", unknown(&["P"], 0)),
+            ("P[i+1]+=(x)", unknown(&["P"], 0)),
+            ("((TP/=2))", unknown(&["TP"], 0)),
+            ("(( TP = PP * 2 )); x", unknown(&["TP", "PP"], 5)),
+            ("let TP=2 PP=3\nx", unknown(&["TP", "PP"], 2)),
+            ("unset TP PP; x", Some((Change::Unset(vec!["TP", "PP"]), 2))),
+            ("(( TP == 2 ))", None),
+            ("TP=2", None),
+            ("a[1]", None),
+        ] {
+            assert_eq!(of(text), change, "{text}");
+        }
+    }
+
+    #[test]
+    fn assignments_before_a_command_are_its_own() {
+        let of = |text: &str, at: usize| {
+            let words = quoted(text);
+            is_of_command(text, &words, (at, at + 1))
+        };
+        assert!(of("A=1 B=2 true", 0) && of("A=1 B=2 true", 1));
+        for text in ["A=1", "A=1; true", "A=1\ntrue", "A=1 && true", "A=1 B=2\ntrue"] {
+            assert!(!of(text, 0), "{text}");
+        }
+        assert!(!of("export A=1 b", 1));
+    }
+}
