@@ -112,13 +112,11 @@ fn in_step(worker: &Worker, running: f64) -> Result<Steady, Fault> {
     let plain_s = worker.seconds(running * steps.max(1.0) / (steps.max(1.0) + ahead), 0.0)?;
     let cycle_s = prompts_s + n_plain * plain_s;
     // Each prompt ends so many iterations after the answer before it; prompts first, all answers end at once.
-    let (window, before_s) =
-        if worker.is_mixed() { (n_own + ahead, plain_s) } else { (n_mixed, 0.0) };
-    let first_s = Wave::new([running, worker.n_new, n_tokens], [mixed_s, prompts_s])
-        .first_s(window, before_s);
+    let of = if worker.is_mixed() { (n_own + ahead, plain_s) } else { (n_mixed, 0.0) };
+    let wave = Wave::new([running, worker.n_new, n_tokens], [mixed_s, prompts_s]);
     let tpot_s = match steps > 0.0 {
         true if is_full => mixed_s,
-        true => (cycle_s - first_s).max(0.0) / steps,
+        true => (cycle_s - wave.first_s(of)).max(0.0) / steps,
         false => 0.0,
     };
     let n_prompts = if worker.is_mixed() { n_own } else { f64::midpoint(n_mixed, n_own) };

@@ -31,7 +31,7 @@ impl Wave {
 
     /// Mean seconds of the last `window` iterations up to the one in which a prompt ends, where those before the
     /// wave take `before_s`.
-    pub(super) fn first_s(&self, window: f64, before_s: f64) -> f64 {
+    pub(super) fn first_s(&self, (window, before_s): (f64, f64)) -> f64 {
         let ended = |n: f64| (n * self.each + WHOLE).floor().min(self.running);
         let until_s = |n: f64| n * self.mixed_s + (window - n).max(0.0) * before_s;
         let turns = window.min(self.full).min(MOST_TURNS).floor();
