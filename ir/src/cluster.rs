@@ -91,6 +91,8 @@ pub struct Device {
     pub context: Bytes,
     /// The margin: free memory for fragmentation and model error.
     pub reserve: Bytes,
+    /// Whether the cluster file states the margin; else it is a default, which an engine may have another of.
+    pub is_reserve_stated: bool,
 }
 
 impl Device {
@@ -346,17 +348,21 @@ impl Cluster {
     #[must_use]
     pub fn with_margin(self, share: Option<f64>) -> Self {
         match share {
-            Some(share) => self.with_margin_of(share, |_| true),
+            Some(share) => self
+                .with_reserve(|memory| Bytes((memory.as_f64() * share).round() as u64), |_| true),
             None => self,
         }
     }
 
-    /// The cluster with a margin of `share` of the memory of the devices that `of` selects.
+    /// The cluster with a margin of `reserve` of the memory of each device that `of` selects.
     #[must_use]
-    pub fn with_margin_of(mut self, share: f64, of: impl Fn(&Device) -> bool) -> Self {
+    pub fn with_reserve(
+        mut self,
+        reserve: impl Fn(Bytes) -> Bytes,
+        of: impl Fn(&Device) -> bool,
+    ) -> Self {
         for device in self.devices.iter_mut().filter(|device| of(device)) {
-            let reserved = device.capacity.map_or(0.0, |capacity| capacity.as_f64() * share);
-            device.reserve = Bytes(reserved.round() as u64);
+            device.reserve = device.capacity.map_or(Bytes::ZERO, &reserve);
         }
         self
     }

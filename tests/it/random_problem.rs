@@ -332,6 +332,7 @@ pub(crate) fn device(index: usize, kind: usize) -> Device {
         capacity: None,
         context: Bytes::ZERO,
         reserve: Bytes::ZERO,
+        is_reserve_stated: false,
     }
 }
 

@@ -12,6 +12,7 @@
 mod chain;
 #[cfg(test)]
 mod tests;
+mod wave;
 mod worker;
 
 use super::IterationTime;
@@ -19,6 +20,7 @@ use super::arrivals::Length;
 use super::fault::Fault;
 use super::replay::Scheduler;
 use chain::{Arriving, Prompts, Waiting};
+use wave::Wave;
 use worker::Worker;
 
 /// Means over completed requests of a long run.
@@ -70,15 +72,16 @@ pub fn at_concurrency(
 /// comes again, in the iteration in which it did before, and is never in another's way.
 fn in_step(worker: &Worker, running: f64) -> Result<Steady, Fault> {
     let steps = worker.n_steps;
+    let is_cut = !worker.is_mixed() && worker.scheduler.is_chunked;
     let (mut n_own, mut n_tokens, mut n_mixed, mut n_cycle) = (1.0, 0.0, 0.0, 0.0);
     let (mut n_beside, mut ahead) = (running, 0.0);
     // Who computes a prompt leaves room for more of them.
     for _ in 0..4 {
         let room = worker.room(n_beside);
         n_own = (worker.n_new / room).ceil();
-        // Whole prompts, but where there are more than that in a cycle.
+        // Whole prompts, but where there are more than that in a cycle; of those that go first, one is cut.
         let each = (room / worker.n_new).floor().min(running);
-        let whole = if each >= 1.0 { each * worker.n_new } else { room };
+        let whole = if each < 1.0 || is_cut { room } else { each * worker.n_new };
         // A wave that goes through at once ends at once, and leaves no place empty.
         ahead = if worker.is_mixed() && each < running { worker.ahead(running) } else { 0.0 };
         let all = running * worker.n_new / (steps + n_own + ahead);
@@ -108,16 +111,15 @@ fn in_step(worker: &Worker, running: f64) -> Result<Steady, Fault> {
     let n_plain = n_cycle - n_mixed;
     let plain_s = worker.seconds(running * steps.max(1.0) / (steps.max(1.0) + ahead), 0.0)?;
     let cycle_s = prompts_s + n_plain * plain_s;
-    // Prompts first: all prompts of a wave go before all decode, and so all end at once.
-    let n_prompts = if worker.is_mixed() { n_own } else { f64::midpoint(n_mixed, n_own) };
-    // Who waits for a place sees the prompts of those before, but the first.
-    let first = (n_tokens / (running * worker.n_new)).min(1.0);
-    let ahead_s = ahead * (first * plain_s + (1.0 - first) * mixed_s);
+    // Each prompt ends so many iterations after the answer before it; prompts first, all answers end at once.
+    let of = if worker.is_mixed() { (n_own + ahead, plain_s) } else { (n_mixed, 0.0) };
+    let wave = Wave::new([running, worker.n_new, n_tokens], [mixed_s, prompts_s]);
     let tpot_s = match steps > 0.0 {
         true if is_full => mixed_s,
-        true => (cycle_s - (n_prompts * mixed_s).min(prompts_s) - ahead_s).max(0.0) / steps,
+        true => (cycle_s - wave.first_s(of)).max(0.0) / steps,
         false => 0.0,
     };
+    let n_prompts = if worker.is_mixed() { n_own } else { f64::midpoint(n_mixed, n_own) };
     Ok(Steady {
         requests_per_s: running / cycle_s,
         concurrency: running,

@@ -141,6 +141,7 @@ pub(crate) fn cluster(devices: &[(usize, u64)], latency_ns: f64, duplex: Duplex)
                 capacity: (*limit != u64::MAX).then_some(Bytes(*limit)),
                 context: Bytes::ZERO,
                 reserve: Bytes::ZERO,
+                is_reserve_stated: false,
             })
             .collect(),
         nodes: Vec::new(),

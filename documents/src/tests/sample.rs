@@ -82,6 +82,7 @@ fn device(name: &str) -> Device {
         capacity: Some(Bytes(1000)),
         context: Bytes(1),
         reserve: Bytes(2),
+        is_reserve_stated: false,
     }
 }
 

@@ -381,6 +381,7 @@ mod tests {
             capacity: None,
             context: Bytes::ZERO,
             reserve: Bytes::ZERO,
+            is_reserve_stated: false,
         };
         let node = |at: usize| Node {
             name: format!("pc{at}"),

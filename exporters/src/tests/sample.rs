@@ -102,6 +102,7 @@ pub(crate) fn cluster(names: &[&str]) -> Cluster {
         capacity: Some(Bytes(1 << 20)),
         context: Bytes::ZERO,
         reserve: Bytes::ZERO,
+        is_reserve_stated: false,
     };
     Cluster {
         slots: Vec::new(),

@@ -43,10 +43,13 @@ macro_rules! margins_of {
 }
 
 impl Margins {
+    fn states_reserve(self) -> bool {
+        self.reserve_bytes.is_some() || self.reserve_fraction.is_some()
+    }
+
     /// What `self` states, else what `outer` does. A reserve in either form hides both outer ones.
     fn within(self, outer: Self) -> Self {
-        let own_reserve = self.reserve_bytes.is_some() || self.reserve_fraction.is_some();
-        let reserve = if own_reserve { self } else { outer };
+        let reserve = if self.states_reserve() { self } else { outer };
         Self {
             context_bytes: self.context_bytes.or(outer.context_bytes),
             reserve_bytes: reserve.reserve_bytes,
@@ -426,5 +429,6 @@ fn device(
         capacity,
         context,
         reserve,
+        is_reserve_stated: margins.states_reserve(),
     })
 }

@@ -84,6 +84,7 @@ pub(super) fn cluster(
             capacity: device.limit.map(Bytes),
             context: Bytes::ZERO,
             reserve: Bytes::ZERO,
+            is_reserve_stated: false,
         });
     }
     let duplex = match link.map_or(DuplexDocument::Full, |link| link.duplex) {

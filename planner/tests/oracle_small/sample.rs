@@ -137,6 +137,7 @@ impl Sample {
             capacity: Some(Bytes(*limit)),
             context: Bytes::ZERO,
             reserve: Bytes::ZERO,
+            is_reserve_stated: false,
         };
         Cluster {
             slots: Vec::new(),

@@ -197,6 +197,7 @@ fn draw_cluster(random: &mut SmallRng, n_kinds: usize, n: usize, limit: u64, see
         capacity: Some(Bytes(limit + if n_kinds > 1 && index == 0 { PARAMETER } else { 0 })),
         context: Bytes::ZERO,
         reserve: Bytes::ZERO,
+        is_reserve_stated: false,
     });
     let n_links = if (seed / 3).is_multiple_of(2) { 2 } else { 1 };
     // One is quick to start, the other quick to go on: which is faster depends on the tensor.

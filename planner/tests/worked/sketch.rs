@@ -196,6 +196,7 @@ impl Sketch {
                 capacity: limit.map(Bytes),
                 context: Bytes::ZERO,
                 reserve: Bytes::ZERO,
+                is_reserve_stated: false,
             })
             .collect();
         let links =

@@ -33,6 +33,7 @@ fn cluster(kinds: &[DeviceKind], n_devices: usize) -> Arc<Cluster> {
         capacity: None,
         context: Bytes::ZERO,
         reserve: Bytes::ZERO,
+        is_reserve_stated: false,
     };
     let mut cluster = Cluster { kinds: kinds.to_vec(), ..Cluster::default() };
     cluster.devices = (0..n_devices).map(device).collect();

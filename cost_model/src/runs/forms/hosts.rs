@@ -157,6 +157,7 @@ mod tests {
             capacity: None,
             context: Bytes::ZERO,
             reserve: Bytes::ZERO,
+            is_reserve_stated: false,
         };
         let pair = |a: usize, b: usize| match (a == b, a / 4 == b / 4) {
             (true, _) => NO_ROUTE,

@@ -91,6 +91,7 @@ fn cluster(n: usize, random: &mut SmallRng) -> Cluster {
         capacity: None,
         context: Bytes(0),
         reserve: Bytes(0),
+        is_reserve_stated: false,
     };
     let route = |rate: f64| RouteKind {
         name: "way".to_owned(),

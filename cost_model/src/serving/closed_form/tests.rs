@@ -104,44 +104,71 @@ fn show(name: &str, errors: &[f64], bar: f64) {
     );
 }
 
-fn closed(case: &Case, concurrency: usize, seed: u64) -> (Vec<Request>, Replay) {
-    let n = (12 * concurrency).max(3_000);
+fn closed(case: &Case, n: usize, concurrency: usize, seed: u64) -> (Vec<Request>, Replay) {
     let requests = arrivals(&case.mix, f64::INFINITY, Spacing::Uniform, n, seed).unwrap();
     let traffic = Traffic::Closed { concurrency };
     let replay = replay(&requests, traffic, &case.scheduler, &case.price).unwrap();
     (requests, replay)
 }
 
-/// Of 1,000 draws, at 1 to 300 requests under way: throughput within 3 % in 98 of 100, whatever the
-/// scheduler; of those with prompts and answers mixed, first tokens within 15 % in 9 of 10,
-/// iterations put together ahead or not.
+/// Errors of throughput and of first tokens at a concurrency, by a replay of so many times as many requests, and the
+/// throughput of the replay.
+fn errors_under_way(case: &Case, (concurrency, seed): (usize, u64), times: usize) -> [f64; 3] {
+    let n = times * (12 * concurrency).max(3_000);
+    let (requests, replay) = closed(case, n, concurrency, seed);
+    let range = requests.len() / 3..requests.len() - concurrency;
+    let measured = replay.summary(&requests, range.clone()).unwrap();
+    let mix = as_drawn(&case.mix, &requests[range]);
+    let said = at_concurrency(&mix, concurrency as u64, &case.scheduler, &case.price).unwrap();
+    let rate = concurrency as f64 / measured.latency.mean();
+    [said.requests_per_s / rate - 1.0, said.ttft_s / measured.ttft.mean() - 1.0, rate]
+}
+
+/// Of 1,000 draws, at 1 to 300 requests under way. Below 80 % of what the worker can do: throughput within 3 % in
+/// all, first tokens within 15 % in all but one. At all loads: throughput within 3 % in 99 of 100, first tokens,
+/// where prompts and answers are mixed, within 15 % in 99 of 100, iterations put together ahead or not. Means that
+/// are off by more are taken again over eight times as many requests: those of several lengths begin in step.
 #[test]
+#[allow(clippy::print_stdout, reason = "shows the cases")]
 fn the_replay_agrees_at_a_concurrency() {
     let (mut rates, mut firsts, mut ahead) = (Vec::new(), Vec::new(), Vec::new());
+    let mut below = [Vec::new(), Vec::new()];
     for seed in 0..N_CASES {
         let case = half_ahead(seed);
         let concurrency = 300_f64.powf(SmallRng::seed_from_u64(seed).random()) as usize;
-        let (requests, replay) = closed(&case, concurrency, seed);
-        let range = requests.len() / 3..requests.len() - concurrency;
-        let measured = replay.summary(&requests, range.clone()).unwrap();
-        let mix = as_drawn(&case.mix, &requests[range]);
-        let said = at_concurrency(&mix, concurrency as u64, &case.scheduler, &case.price).unwrap();
-        rates.push(said.requests_per_s * measured.latency.mean() / concurrency as f64 - 1.0);
+        let mut errors = errors_under_way(&case, (concurrency, seed), 1);
+        let most = capacity(&case.mix, &case.scheduler, &case.price).unwrap();
+        let load = errors[2] / most;
+        if errors[0].abs() > 0.03 || errors[1].abs() > 0.15 {
+            errors = errors_under_way(&case, (concurrency, seed), 8);
+            println!("case {seed}: {concurrency} under way, {load:.2}, {errors:.3?}");
+        }
+        let [rate, first, _] = errors;
+        rates.push(rate);
+        if load < 0.8 {
+            below[0].push(rate);
+            below[1].push(first);
+        }
         if case.scheduler.mixing == Mixing::Mixed {
             let of_its = if case.scheduler.is_ahead { &mut ahead } else { &mut firsts };
-            of_its.push(said.ttft_s / measured.ttft.mean() - 1.0);
+            of_its.push(first);
         }
     }
     let (rates, firsts, ahead) = (sorted(rates), sorted(firsts), sorted(ahead));
+    let [below_rates, below_firsts] = below.map(sorted);
+    show("throughput at a concurrency, below 80 %", &below_rates, 0.03);
+    show("TTFT at a concurrency, below 80 %", &below_firsts, 0.15);
     show("throughput at a concurrency", &rates, 0.03);
     show("TTFT at a concurrency", &firsts, 0.15);
     show("TTFT at a concurrency, ahead", &ahead, 0.15);
-    let worst = [0.5, 0.1, 0.02, 0.0].map(|share| exceeded_by(&rates, share));
-    assert!(worst[0] < 0.001 && worst[2] < 0.03 && worst[3] < 0.15, "throughput: {worst:?}");
-    let worst = [0.5, 0.1, 0.02, 0.0].map(|share| exceeded_by(&firsts, share));
-    assert!(worst[0] < 0.01 && worst[1] < 0.15, "TTFT: {worst:?}");
-    let worst = [0.5, 0.1, 0.02, 0.0].map(|share| exceeded_by(&ahead, share));
-    assert!(worst[0] < 0.01 && worst[1] < 0.15, "TTFT ahead: {worst:?}");
+    assert!(below_rates.len() > 400 && below_rates[0] < 0.03, "{:.3?}", &below_rates[..4]);
+    assert!(below_firsts[1] < 0.15 && below_firsts[0] < 0.25, "{:.3?}", &below_firsts[..4]);
+    let worst = [0.5, 0.01, 0.0].map(|share| exceeded_by(&rates, share));
+    assert!(worst[0] < 0.001 && worst[1] < 0.03 && worst[2] < 0.1, "throughput: {worst:?}");
+    for errors in [firsts, ahead] {
+        let worst = [0.5, 0.01].map(|share| exceeded_by(&errors, share));
+        assert!(worst[0] < 0.01 && worst[1] < 0.15, "TTFT: {worst:?}");
+    }
 }
 
 /// Requests that a replay at a load needs for means that are a few per cent off.
@@ -239,7 +266,7 @@ fn a_single_request_is_alone() {
     for seed in 0..N_CASES {
         let mut case = case(seed);
         case.mix.truncate(1);
-        let (requests, replay) = closed(&case, 1, seed);
+        let (requests, replay) = closed(&case, 3_000, 1, seed);
         let measured = replay.summary(&requests, 0..requests.len()).unwrap();
         let said = at_concurrency(&case.mix, 1, &case.scheduler, &case.price).unwrap();
         let pairs = [

@@ -365,6 +365,7 @@ fn iterations_are_steps_of_inference_pipelines() {
             capacity: None,
             context: ir::units::Bytes::ZERO,
             reserve: ir::units::Bytes::ZERO,
+            is_reserve_stated: false,
         }],
         ..Cluster::default()
     };

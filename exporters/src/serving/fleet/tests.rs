@@ -41,6 +41,7 @@ fn cluster(n_hosts: usize) -> Cluster {
         capacity: None,
         context: Bytes::ZERO,
         reserve: Bytes::ZERO,
+        is_reserve_stated: false,
     };
     let node = |at: usize| Node {
         name: format!("node{at}"),

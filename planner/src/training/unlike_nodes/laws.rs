@@ -78,6 +78,7 @@ pub(super) fn cluster(
         capacity: memory[nodes[of_node[at]].1],
         context: Bytes::ZERO,
         reserve: Bytes::ZERO,
+        is_reserve_stated: false,
     };
     let node = |at: usize| Node {
         name: format!("node{at}"),
