@@ -12,6 +12,9 @@ pub(super) const MOST_SAMPLES: u64 = 1 << 24;
 /// Most layers of a model, stages and chunks.
 pub(super) const MOST_LAYERS: u64 = 1 << 16;
 
+/// Deepest nesting of a script's substitutions.
+pub(super) const MAX_NESTING: usize = 256;
+
 /// Largest settings file, in bytes.
 pub(super) const MAX_BYTES: usize = 1 << 20;
 

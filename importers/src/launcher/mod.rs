@@ -212,6 +212,9 @@ pub fn read_for(
         expanded.check()?;
         let shell::Expanded { text, unset, .. } = expanded;
         let command = if launcher.serves() { None } else { programs::command(&text)? };
+        if launcher.serves() {
+            check_servers(launcher, script)?;
+        }
         let n_processes = programs::processes(command.as_deref().unwrap_or(&text), script);
         let mut settings = read(&command.as_deref().map_or(text, programs::own))?;
         settings.n_processes = n_processes;
@@ -242,7 +245,29 @@ fn check_length(text: &str) -> Result<(), Diagnostic> {
         let message = format!("settings of {} bytes, more than {MAX_BYTES}", text.len());
         return Err(Diagnostic::input("file-too-large", message).hint("give the flags alone"));
     }
+    if shell::nesting(text) > limits::MAX_NESTING {
+        let message = format!("substitutions nested deeper than {}", limits::MAX_NESTING);
+        return Err(Diagnostic::input("file-too-large", message).hint("give the flags alone"));
+    }
     Ok(())
+}
+
+/// Refuses a script of several servers whose layers are shared out differently.
+fn check_servers(launcher: Launcher, text: &str) -> Result<(), Diagnostic> {
+    let starts = servers::starts(launcher == Launcher::Vllm, text).unwrap_or_default();
+    let of = |start: &ServerStart| {
+        let LaunchSettings { tensor, pipeline, blocks, .. } = &start.settings;
+        (*tensor, *pipeline, blocks.clone())
+    };
+    match starts.iter().find(|start| of(start) != of(&starts[0])) {
+        None => Ok(()),
+        Some(_) => {
+            let message =
+                format!("the script starts {} servers of different degrees", starts.len());
+            Err(Diagnostic::input("bad-settings", message)
+                .hint("give the command of one of them alone"))
+        }
+    }
 }
 
 /// Refuses a script of which no degree and no size is known: what holds its flags is set where the file

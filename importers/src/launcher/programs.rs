@@ -11,7 +11,11 @@ use super::shell::DECISIVE;
 const SWITCHES: [&str; 3] = ["--standalone", "--no-python", "--no_python"];
 
 /// Words between which a shell finds commands.
-const BETWEEN: [&str; 11] = [";", ";;", "&", "&&", "|", "||", "then", "do", "else", "fi", "done"];
+const BETWEEN: [&str; 15] =
+    [";", ";;", "&", "&&", "|", "||", "(", ")", "{", "}", "then", "do", "else", "fi", "done"];
+
+/// Parts of names of flags that change what runs, beside those that a plan hangs on.
+const ALSO: [&str; 6] = ["overlap", "attention", "graph", "dispatcher", "nproc", "nnodes"];
 
 /// Commands of a text by their words. Lines that begin with a flag go on the command before them.
 pub(super) fn commands(text: &str) -> Vec<Vec<&str>> {
@@ -21,6 +25,9 @@ pub(super) fn commands(text: &str) -> Vec<Vec<&str>> {
         let starts = before.is_some_and(|before| ends_line(text, before, word));
         before = Some(word);
         let plain = word.trim_end_matches(';');
+        // Parentheses around commands stick to words; those of a list are closed in it.
+        let plain = if plain.contains('(') { plain } else { plain.trim_end_matches(')') };
+        let plain = if plain.contains(')') { plain } else { plain.trim_start_matches('(') };
         if starts && !word.starts_with('-') || BETWEEN.contains(&word) {
             all.push(Vec::new());
         }
@@ -28,7 +35,7 @@ pub(super) fn commands(text: &str) -> Vec<Vec<&str>> {
         if !BETWEEN.contains(&word) && !plain.is_empty() {
             all[last].push(plain);
         }
-        if plain != word {
+        if !word.ends_with(plain) {
             all.push(Vec::new());
         }
     }
@@ -45,10 +52,11 @@ pub(super) fn command(text: &str) -> Result<Option<String>, Diagnostic> {
     let runs = all.iter().filter(|words| has_program(words));
     let runs: Vec<_> = runs.map(|words| (words, decisive(words))).collect();
     let runs: Vec<_> = runs.into_iter().filter(|(_, flags)| !flags.is_empty()).collect();
-    let Some((words, first)) = runs.last() else { return Ok(None) };
-    match runs.iter().find(|(_, flags)| flags != first) {
+    let Some((words, _)) = runs.last() else { return Ok(None) };
+    let all: Vec<_> = runs.iter().map(|(words, _)| stated(words, &[&DECISIVE, &ALSO])).collect();
+    match all.iter().find(|flags| **flags != all[0]) {
         None => Ok(Some(words.join("\n"))),
-        Some((_, other)) => Err(several(runs.len(), first, other)),
+        Some(other) => Err(several(all.len(), &all[0], other)),
     }
 }
 
@@ -95,13 +103,20 @@ pub(super) fn own(command: &str) -> String {
 
 /// Flags of a command that a plan hangs on, with their values.
 fn decisive<'a>(words: &[&'a str]) -> Stated<'a> {
+    stated(words, &[&DECISIVE])
+}
+
+/// Flags of a command whose names have some of these parts, with their values.
+fn stated<'a>(words: &[&'a str], parts: &[&[&str]]) -> Stated<'a> {
     let flags = words.iter().enumerate().filter(|(_, word)| word.starts_with("--"));
     let stated = flags.map(|(at, word)| {
         let next = words.get(at + 1).filter(|next| !next.starts_with("--"));
         let (flag, value) = word.split_once('=').unwrap_or((word, next.map_or("", |next| next)));
         (flag, value.trim_matches(QUOTES))
     });
-    stated.filter(|(flag, _)| DECISIVE.iter().any(|part| flag.contains(part))).collect()
+    let mut parts = parts.iter().copied().flatten();
+    let parts: Vec<&str> = parts.by_ref().copied().collect();
+    stated.filter(|(flag, _)| parts.iter().any(|part| flag.contains(part))).collect()
 }
 
 /// How a launcher of processes is told their number.
@@ -204,7 +219,7 @@ mod tests {
         let both = |second: &str| {
             command(&format!(
                 "torchrun --nproc_per_node 8 a.py --micro-batch-size 1 \\\n --lr 1 --bf16\n\
-                 if x; then python -m b {second}; fi"
+                 if x; then torchrun --nproc_per_node 8 -m b {second}; fi"
             ))
         };
         for second in

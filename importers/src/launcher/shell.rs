@@ -57,6 +57,13 @@ pub(super) struct Expanded {
 }
 
 impl Expanded {
+    /// Adds a word, behind which a line may end; what variables hold is one line.
+    fn push(&mut self, word: &str, ends_line: bool) -> Result<(), Diagnostic> {
+        self.text.push_str(&word.replace('\n', " "));
+        self.text.push(if ends_line { '\n' } else { ' ' });
+        if self.text.len() > MAX_BYTES { Err(too_long()) } else { Ok(()) }
+    }
+
     /// Refuses a script with decisive flags in an undecided branch.
     ///
     /// # Errors
@@ -77,17 +84,38 @@ pub(super) fn unwrapped(text: &str) -> Cow<'_, str> {
     inner::unwrapped(text)
 }
 
+/// How deep substitutions are nested, those that nothing closes included.
+pub(super) fn nesting(text: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let bytes = text.as_bytes();
+    for (at, byte) in bytes.iter().enumerate() {
+        let after = at.checked_sub(1).map(|at| bytes[at]);
+        match byte {
+            b'{' | b'(' if after == Some(b'$') || after == Some(b'(') => depth += 1,
+            b'}' | b')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
 /// Puts values in place of variables, of which `arguments` are given by their names.
 ///
 /// # Errors
 /// `file-too-large` where the values are longer than a file of settings may be.
 pub(super) fn expanded(text: &str, arguments: &[(String, String)]) -> Result<Expanded, Diagnostic> {
     let given = arguments.iter().map(|(name, value)| (name.clone(), Some(value.clone())));
-    let mut shell = Shell { values: given.collect(), ..Shell::default() };
-    let mut expanded = Expanded::default();
-    if !text.contains('$') {
-        return Ok(Expanded { text: text.to_owned(), ..expanded });
+    let shell = Shell { values: given.collect(), ..Shell::default() };
+    match text.contains('$') {
+        true => walked(text, shell),
+        false => Ok(Expanded { text: text.to_owned(), ..Expanded::default() }),
     }
+}
+
+/// A script word by word.
+fn walked(text: &str, mut shell: Shell) -> Result<Expanded, Diagnostic> {
+    let mut expanded = Expanded::default();
     let words = quoted(text);
     let (mut at, mut branches, mut may_skip) = (0, Branches::default(), false);
     let (mut is_command, mut last, mut is_left) = (false, String::new(), false);
@@ -108,10 +136,8 @@ pub(super) fn expanded(text: &str, arguments: &[(String, String)]) -> Result<Exp
             (may_skip, is_left) = (is_true.is_none(), is_left || is_true == Some(false));
             continue;
         }
-        shell.functions.take(word);
-        if let Some((change, n)) = effects::changed(text, &words[at - 1..]) {
+        if let Some(n) = shell.changed(text, &words[at - 1..], runs == Some(true)) {
             at += n;
-            shell.change(change, runs == Some(true) && !shell.functions.is_inside());
             continue;
         }
         if let ("source", Some(file)) = (*word, words.get(at)) {
@@ -129,8 +155,7 @@ pub(super) fn expanded(text: &str, arguments: &[(String, String)]) -> Result<Exp
                     continue;
                 }
                 let is_own = effects::is_of_command(text, &words, (first, at));
-                let assigned = Assigned { name, value, adds, is_sure, is_own };
-                shell.assign(text, assigned, &mut expanded)
+                shell.assign(text, Assigned { name, value, adds, is_sure, is_own }, &mut expanded)
             }
             None => shell.expand(word, MAX_DEPTH)?,
         };
@@ -138,13 +163,10 @@ pub(super) fn expanded(text: &str, arguments: &[(String, String)]) -> Result<Exp
             shell.name_unset(&written, &mut expanded);
         }
         is_command |= written.ends_with(".py") || written.starts_with("--");
-        // What variables hold is one line.
-        let ends = words.get(at).is_some_and(|next| ends_line(text, words[at - 1], next));
-        expanded.text.push_str(&written.replace('\n', " "));
-        expanded.text.push(if ends { '\n' } else { ' ' });
-        if expanded.text.len() > MAX_BYTES {
-            return Err(too_long());
-        }
+        expanded.push(
+            &written,
+            words.get(at).is_some_and(|next| ends_line(text, words[at - 1], next)),
+        )?;
         if !written.is_empty() {
             last = written;
         }
@@ -349,7 +371,11 @@ impl Shell {
         self.set(name, None);
     }
 
-    fn change(&mut self, change: Change<'_>, is_sure: bool) {
+    /// Takes a command that changes variables otherwise than by values; returns how many more words it has.
+    fn changed(&mut self, text: &str, words: &[&str], runs: bool) -> Option<usize> {
+        self.functions.take(words[0]);
+        let is_sure = runs && !self.functions.is_inside();
+        let (change, n) = effects::changed(text, words)?;
         match change {
             Change::Unset(names) if is_sure => {
                 names.iter().for_each(|name| drop(self.values.remove(*name)));
@@ -358,6 +384,7 @@ impl Shell {
                 names.iter().for_each(|name| self.forget(name));
             }
         }
+        Some(n)
     }
 
     fn knows(&self, name: &str) -> bool {

@@ -338,7 +338,7 @@ fn a_plan_is_compared_with_what_a_script_starts() {
     let answer = folder.run(&format!("{compare} --json")).exits(10).json();
     let codes: Vec<&Value> =
         answer["warnings"].as_array().unwrap().iter().map(|warning| &warning["code"]).collect();
-    assert_eq!(codes, ["unpriced-settings", "growing-queue"]);
+    assert_eq!(codes, ["unpriced-settings", "not-planned", "growing-queue"]);
     assert_eq!(answer["a"]["tpot_s"], Value::Null);
     assert!(number(&answer["a"]["requests_per_s"]) < 40.0);
     folder.write("now.sh", &servers(9, "-tp 8"));

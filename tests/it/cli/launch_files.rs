@@ -71,11 +71,6 @@ fn settings_that_are_in_no_plan_are_named() {
             "[training]\nlocal_batch_size = 1\nsteps = 5\n[metrics]\nlog_freq = 9\n".to_owned(),
             vec!["--training.steps", "metrics.log_freq"],
         ),
-        (
-            "accelerate.yaml",
-            "distributed_type: MULTI_GPU\nmixed_precision: bf16\nnum_machines: 1\n".to_owned(),
-            vec!["num_machines"],
-        ),
     ] {
         folder.write(file, &text);
         let answer = folder.run(&format!("compare {file} plan.json {ON} --json")).json();

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::super::flags::not_judged;
 use super::super::keys::Keys;
 use super::super::limits::bad;
+use super::PERSISTENT;
 
 /// Members at the top; it passes over others.
 const TOP: &[&str] = &[
@@ -278,7 +279,10 @@ pub(super) fn check(config: &Value) -> Result<(), Diagnostic> {
 /// `bad-settings` for members that are nested too deeply.
 pub(super) fn not_planned(config: &Value) -> Result<BTreeSet<String>, Diagnostic> {
     let mut keys = Keys::of(config.clone()).map_err(|why| bad("ds_config", "", &why))?;
-    keys.values.retain(|_, value| *value != "auto");
+    let is_usual = |path: &str, value: &Value| {
+        path.ends_with("param_persistence_threshold") && value.as_f64() == Some(PERSISTENT)
+    };
+    keys.values.retain(|path, value| *value != "auto" && !is_usual(path, value));
     keys.pass(READ.iter().map(|path| (*path).to_owned()));
     // What is refused where it is on is off.
     let joined = |(section, name, _): &(&str, &str, &str)| format!("{section}.{name}");

@@ -128,7 +128,7 @@ mod tests {
             ("P[1]=8", unknown(&["P"], 0)),
             ("P[i+1]+=(x)", unknown(&["P"], 0)),
             ("((TP/=2))", unknown(&["TP"], 0)),
-            ("(( TP = PP * 2 )); x", unknown(&["TP", "PP"], 5)),
+            ("(( TP = PP * 2 )); x", unknown(&["TP", "PP"], 6)),
             ("let TP=2 PP=3\nx", unknown(&["TP", "PP"], 2)),
             ("unset TP PP; x", Some((Change::Unset(vec!["TP", "PP"]), 2))),
             ("(( TP == 2 ))", None),

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::super::flags::{QUOTES, quoted};
+use super::DECISIVE;
 
 /// Deepest nesting of such commands.
 const DEEPEST: usize = 4;
@@ -29,8 +30,13 @@ fn once(text: &str) -> Option<String> {
     let words = quoted(text);
     let offset = |word: &str| word.as_ptr() as usize - text.as_ptr() as usize;
     let (mut all, mut end) = (String::new(), 0);
-    for (at, word) in words.iter().enumerate().skip(1) {
+    for (at, word) in words.iter().enumerate() {
         let start = offset(word);
+        if let Some(inner) = substituted(word).filter(|_| start >= end) {
+            all.extend([&text[end..start], inner]);
+            end = start + word.len();
+            continue;
+        }
         if start < end || !word.starts_with(QUOTES) {
             continue;
         }
@@ -44,6 +50,18 @@ fn once(text: &str) -> Option<String> {
         end = start + length;
     }
     (end > 0).then(|| all + &text[end..])
+}
+
+/// The command whose output a word is, where it has flags that a plan hangs on: `OUT=$(a --b)`.
+fn substituted(word: &str) -> Option<&str> {
+    let (before, rest) = word.split_once("$(")?;
+    let is_whole =
+        before.trim_end_matches('"').is_empty() || before.trim_end_matches('"').ends_with('=');
+    let inner = rest.trim_end_matches([';', '"']).strip_suffix(')')?;
+    let is_decisive =
+        |flag: &str| flag.starts_with("--") && DECISIVE.iter().any(|part| flag.contains(part));
+    (is_whole && !inner.starts_with('(') && inner.split_whitespace().any(is_decisive))
+        .then_some(inner)
 }
 
 /// Whether a word behind these, in quotes and of several words, is a command for a shell elsewhere.
@@ -96,6 +114,8 @@ mod tests {
             ("echo \"a --b\"", "echo \"a --b\""),
             ("bash -c \"a", "bash -c a"),
             ("ssh host \"a --b\"", "ssh host a --b"),
+            ("OUT=$(a.py --bf16 --b 1); x", "a.py --bf16 --b 1 x"),
+            ("OUT=\"$(date --utc)\"", "OUT=\"$(date --utc)\""),
             ("pdsh -w h[1-2] \"cd /w; a --b\"", "pdsh -w h[1-2] cd /w; a --b"),
             ("ssh host; echo \"a --b\"", "ssh host; echo \"a --b\""),
         ] {

@@ -211,7 +211,11 @@ fn replicas(
     degrees: [u32; 3],
 ) -> Result<u32, Diagnostic> {
     let group = degrees.iter().fold(1u64, |product, n| product.saturating_mul(u64::from(*n)));
-    let processes = settings.n_processes.filter(|n| *n <= n_devices);
+    // A script whose number of hosts is a default may state fewer than its experts take.
+    let [tensor, _, context] = degrees.map(u64::from);
+    let takes =
+        |n: u64| u64::from(settings.expert.unwrap_or(1)) <= n / group.max(1) * tensor * context;
+    let processes = settings.n_processes.filter(|n| *n <= n_devices && takes(*n));
     let data = match (settings.data, processes) {
         (Some(data), _) => data,
         (None, Some(n)) if group > 0 && n.is_multiple_of(group) => {

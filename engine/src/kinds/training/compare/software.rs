@@ -99,8 +99,8 @@ pub(super) fn not_judged(
         Diagnostic::warning("not-judged", message).hint("both sides are priced without it")
     });
     let on = match settings.n_processes {
-        Some(n) if n > n_devices => {
-            Some(format!("starts {n} processes, and is judged on {n_devices} devices"))
+        Some(n) if n != n_used => {
+            Some(format!("starts {n} processes, and is judged on {n_used} devices"))
         }
         _ if n_used < n_devices => Some(format!("takes {n_used} of {n_devices} devices")),
         _ => None,
