@@ -347,7 +347,7 @@ impl ExplainArgs {
 /// Flags of `compare`.
 #[derive(Args, Debug)]
 pub(crate) struct CompareArgs {
-    /// Plan file, or what runs now: flags, script or recipe of a launcher, DeepSpeed JSON, a device map
+    /// Plan file, or the current setup: flags, script or recipe of a launcher, DeepSpeed JSON, a device map
     #[arg(value_name = "A")]
     pub(crate) a: PathBuf,
     /// Plan file, or how A ran: what `Run.measure` of meshwright.torch wrote

@@ -63,7 +63,7 @@ def explain(plan: Any, model: Any = None, **fields: Any) -> Dict[str, Any]:
 
 
 def compare(a: Any, b: Any, **fields: Any) -> Dict[str, Any]:
-    """Two plans, a plan and how it ran (`Run.measure`), or what runs now (launchers' flags, a device map) and a plan."""
+    """Two plans, a plan and how it ran (`Run.measure`), or the current setup (launchers' flags, a device map) and a plan."""
     return ask("compare", {"a": of_path(a), "b": of_path(b), **fields}).document
 
 

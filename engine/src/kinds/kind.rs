@@ -121,11 +121,11 @@ pub struct Told {
 /// Two plans of a kind that are compared.
 #[derive(Clone, Copy)]
 pub struct Pair<'a> {
-    /// The first, which may be what runs now.
+    /// The first, which may be the current setup.
     pub a: &'a Arc<PlanDocument>,
     /// The second.
     pub b: &'a Arc<PlanDocument>,
-    /// Where the first is what runs now, the rules that it breaks.
+    /// Where the first is the current setup, the rules that it breaks.
     pub now: Option<&'a [Diagnostic]>,
     /// That they were made for different things, and what else is known before.
     pub others: &'a [Diagnostic],

@@ -526,7 +526,7 @@ pub struct ExportRequest {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct CompareRequest {
-    /// A plan's file, or what runs now.
+    /// A plan's file, or the current setup.
     pub a: PathBuf,
     /// A plan's file.
     pub b: PathBuf,

@@ -206,17 +206,16 @@ pub fn read_for(
     model: ModelFacts,
 ) -> Result<LaunchSettings, Diagnostic> {
     check_length(text)?;
-    let script = text;
     let of_flags = |read: &dyn Fn(&str) -> Result<LaunchSettings, Diagnostic>| {
         let expanded = shell::expanded(&shell::unwrapped(text), &[])?;
         expanded.check()?;
-        let shell::Expanded { text, unset, .. } = expanded;
-        let command = if launcher.serves() { None } else { programs::command(&text)? };
-        if launcher.serves() {
-            check_servers(launcher, script)?;
-        }
-        let n_processes = programs::processes(command.as_deref().unwrap_or(&text), script);
-        let mut settings = read(&command.as_deref().map_or(text, programs::own))?;
+        let shell::Expanded { text: words, unset, .. } = expanded;
+        let command = match launcher.serves() {
+            true => check_servers(launcher, text).map(|()| None)?,
+            false => programs::command(&words)?,
+        };
+        let n_processes = programs::processes(command.as_deref().unwrap_or(&words), text)?;
+        let mut settings = read(&command.as_deref().map_or(words, programs::own))?;
         settings.n_processes = n_processes;
         settings.not_planned.retain(|flag| !programs::is_of_processes(flag));
         if !unset.is_empty() {
@@ -252,7 +251,7 @@ fn check_length(text: &str) -> Result<(), Diagnostic> {
     Ok(())
 }
 
-/// Refuses a script of several servers whose layers are shared out differently.
+/// Refuses a script that starts servers of different tensor or pipeline degrees.
 fn check_servers(launcher: Launcher, text: &str) -> Result<(), Diagnostic> {
     let starts = servers::starts(launcher == Launcher::Vllm, text).unwrap_or_default();
     let of = |start: &ServerStart| {

@@ -1,10 +1,11 @@
-//! Programs of training that a script starts, of which one is read.
+//! The launch command of a training script, and how many processes it starts.
 
 use std::collections::BTreeSet;
 
 use ir::diagnostic::Diagnostic;
 
 use super::flags::{Flags, QUOTES, ends_line, quoted};
+use super::limits::{MOST_DEGREE, bad};
 use super::shell::DECISIVE;
 
 /// Flags of launchers that take no value.
@@ -42,84 +43,73 @@ pub(super) fn commands(text: &str) -> Vec<Vec<&str>> {
     all
 }
 
-/// The command of a script that starts a program with flags that a plan hangs on; `None` where no program of
-/// such flags is known.
+/// The launch command of a script: the one that starts a program with flags of parallelism, batch or types;
+/// `None` where there is none.
 ///
 /// # Errors
-/// `bad-settings` for several whose flags differ.
+/// `bad-settings` for several launch commands with different flags.
 pub(super) fn command(text: &str) -> Result<Option<String>, Diagnostic> {
     let all = commands(text);
-    let runs = all.iter().filter(|words| has_program(words));
-    let runs: Vec<_> = runs.map(|words| (words, decisive(words))).collect();
-    let runs: Vec<_> = runs.into_iter().filter(|(_, flags)| !flags.is_empty()).collect();
-    let Some((words, _)) = runs.last() else { return Ok(None) };
-    let all: Vec<_> = runs.iter().map(|(words, _)| stated(words, &[&DECISIVE, &ALSO])).collect();
-    match all.iter().find(|flags| **flags != all[0]) {
-        None => Ok(Some(words.join("\n"))),
-        Some(other) => Err(several(all.len(), &all[0], other)),
+    let is_launch = |words: &&Vec<&str>| {
+        program(words).is_some() && !stated(words, &|flag| has(flag, &DECISIVE)).is_empty()
+    };
+    let runs: Vec<&Vec<&str>> = all.iter().filter(is_launch).collect();
+    let compared = |flag: &str| has(flag, &DECISIVE) || has(flag, &ALSO);
+    let flags: Vec<Stated<'_>> = runs.iter().map(|words| stated(words, &compared)).collect();
+    let differ = flags.iter().flat_map(|flags_of_run| flags_of_run.symmetric_difference(&flags[0]));
+    match (runs.last(), differ.map(|(flag, _)| *flag).min()) {
+        (Some(words), None) => Ok(Some(words.join("\n"))),
+        (None, _) => Ok(None),
+        (Some(_), Some(flag)) => {
+            let shown: String = flag.chars().take(60).collect();
+            let n = runs.len();
+            let message = format!("the script has {n} launch commands, with different `{shown}`");
+            Err(Diagnostic::input("bad-settings", message)
+                .fact("flag", shown)
+                .hint("give one launch command alone"))
+        }
     }
 }
 
 type Stated<'a> = BTreeSet<(&'a str, &'a str)>;
 
-fn several(n: usize, first: &Stated<'_>, other: &Stated<'_>) -> Diagnostic {
-    let differ: Vec<&str> = first.symmetric_difference(other).map(|(flag, _)| *flag).collect();
-    let shown: String = differ.first().map_or("", |flag| flag).chars().take(60).collect();
-    let message = format!("the script starts {n} programs, whose `{shown}` differ");
-    Diagnostic::input("bad-settings", message)
-        .fact("flag", shown)
-        .hint("give the command of one of them alone")
-}
-
-fn has_program(words: &[&str]) -> bool {
-    program(words).is_some()
+fn has(flag: &str, parts: &[&str]) -> bool {
+    parts.iter().any(|part| flag.contains(part))
 }
 
 /// Where the program stands that a command starts behind all launchers.
 fn program(words: &[&str]) -> Option<usize> {
-    let is_decisive = |word: &&str| {
-        word.starts_with("--") && DECISIVE.iter().any(|part| name(word).contains(part))
-    };
+    let name =
+        |word: &str| word.split_once('=').map_or(word.to_owned(), |(name, _)| name.to_owned());
+    let is_decisive = |word: &&str| word.starts_with("--") && has(&name(word), &DECISIVE);
     let end = words.iter().position(is_decisive).unwrap_or(words.len());
     (0..end).rev().find(|at| {
-        let at = *at;
         let before = at.checked_sub(1).map_or("", |at| words[at]);
         let is_switch = SWITCHES.contains(&before);
         let is_value = before.starts_with('-') && !before.contains('=') && !is_switch;
-        let word = words[at].trim_matches(QUOTES);
+        let word = words[*at].trim_matches(QUOTES);
         before == "-m" || word.ends_with(".py") && !word.contains('=') && !is_value
     })
 }
 
-fn name<'a>(word: &'a str) -> &'a str {
-    word.split_once('=').map_or(word, |(name, _)| name)
-}
-
-/// A command from its program on, without what launchers take.
+/// A command from its program on, without the flags of `srun` or `torchrun`.
 pub(super) fn own(command: &str) -> String {
     let words = quoted(command);
     words[program(&words).unwrap_or(0)..].join("\n")
 }
 
-/// Flags of a command that a plan hangs on, with their values.
-fn decisive<'a>(words: &[&'a str]) -> Stated<'a> {
-    stated(words, &[&DECISIVE])
-}
-
-/// Flags of a command whose names have some of these parts, with their values.
-fn stated<'a>(words: &[&'a str], parts: &[&[&str]]) -> Stated<'a> {
+/// Flags of a command by name, with their values.
+fn stated<'a>(words: &[&'a str], is_wanted: &dyn Fn(&str) -> bool) -> Stated<'a> {
     let flags = words.iter().enumerate().filter(|(_, word)| word.starts_with("--"));
     let stated = flags.map(|(at, word)| {
         let next = words.get(at + 1).filter(|next| !next.starts_with("--"));
         let (flag, value) = word.split_once('=').unwrap_or((word, next.map_or("", |next| next)));
         (flag, value.trim_matches(QUOTES))
     });
-    let mut parts = parts.iter().copied().flatten();
-    let parts: Vec<&str> = parts.by_ref().copied().collect();
-    stated.filter(|(flag, _)| parts.iter().any(|part| flag.contains(part))).collect()
+    stated.filter(|(flag, _)| is_wanted(flag)).collect()
 }
 
-/// How a launcher of processes is told their number.
+/// The flags by which a process launcher takes the number of processes.
 struct Starter {
     /// Its programs.
     names: &'static [&'static str],
@@ -132,7 +122,7 @@ struct Starter {
     usual: Option<u64>,
 }
 
-/// The innermost first: one that another starts says how many processes there are.
+/// The innermost first: under `srun torchrun` the number is that of `torchrun`.
 const STARTERS: [Starter; 4] = [
     Starter {
         names: &["torchrun", "torch.distributed.run", "torch.distributed.launch"],
@@ -164,9 +154,12 @@ const STARTERS: [Starter; 4] = [
     },
 ];
 
-/// Processes that a command starts, with what its script states for SLURM; `None` where it does not state
-/// them as numbers.
-pub(super) fn processes(command: &str, script: &str) -> Option<u64> {
+/// Processes that a command starts, by its flags and the `#SBATCH` lines of its script; `None` where the number is
+/// found when the script runs.
+///
+/// # Errors
+/// `bad-settings` for what is no number of processes.
+pub(super) fn processes(command: &str, script: &str) -> Result<Option<u64>, Diagnostic> {
     let words = quoted(command);
     let runs = |starter: &Starter| {
         let is_it = |word: &&str| {
@@ -175,7 +168,8 @@ pub(super) fn processes(command: &str, script: &str) -> Option<u64> {
         };
         words.iter().position(is_it)
     };
-    let (starter, at) = STARTERS.iter().find_map(|starter| Some((starter, runs(starter)?)))?;
+    let found = STARTERS.iter().find_map(|starter| Some((starter, runs(starter)?)));
+    let Some((starter, at)) = found else { return Ok(None) };
     let of_batch = script.lines().filter_map(|line| line.trim().strip_prefix("#SBATCH"));
     let of_batch = of_batch.filter(|_| starter.names == ["srun"]);
     // What the command says is behind what the batch does: the last counts.
@@ -184,16 +178,27 @@ pub(super) fn processes(command: &str, script: &str) -> Option<u64> {
     let own = words[at + 1..].iter().take_while(|word| !is_started(word));
     stated.extend(own.flat_map(|word| [*word, "\n"]));
     let flags = Flags::new(&stated);
-    let number = |names: &[&str]| {
-        let stated = names.iter().find_map(|name| flags.text(name).ok().flatten());
-        stated.map(|value| value.parse::<u32>().ok().filter(|n| *n > 0).map(u64::from))
+    let number = |names: &[&'static str]| {
+        let stated = names.iter().find_map(|name| Some((*name, flags.text(name).ok()??)));
+        stated.map(|(name, text)| number(name, text)).transpose()
     };
-    if let Some(all) = number(starter.all) {
-        return all;
+    if let Some(all) = number(starter.all)? {
+        return Ok(all);
     }
-    match (number(starter.each), number(starter.hosts)) {
-        (None, None) => None,
-        (each, hosts) => each.unwrap_or(starter.usual)?.checked_mul(hosts.unwrap_or(Some(1))?),
+    let [each, hosts] = [number(starter.each)?, number(starter.hosts)?];
+    let is_stated = each.or(hosts).is_some();
+    let product = || each.unwrap_or(starter.usual)?.checked_mul(hosts.unwrap_or(Some(1))?);
+    Ok(if is_stated { product() } else { None })
+}
+
+/// A number of processes or hosts; `None` for one that is found when the script runs, and for a range of hosts.
+fn number(name: &str, text: &str) -> Result<Option<u64>, Diagnostic> {
+    let is_range = text.trim_start_matches('-').contains([':', '-']);
+    let is_open = is_range || ["gpu", "cpu", "auto"].contains(&text) || text.contains(['$', '`']);
+    match text.parse::<u64>() {
+        Ok(n) if (1..=MOST_DEGREE).contains(&n) => Ok(Some(n)),
+        _ if is_open => Ok(None),
+        _ => Err(bad(name, text, &format!("give a whole number from 1 to {MOST_DEGREE}"))),
     }
 }
 
@@ -259,9 +264,13 @@ mod tests {
             ("srun --ntasks-per-node=8 python a.py", Some(8)),
             ("srun -n 6 python a.py", Some(6)),
         ] {
-            assert_eq!(processes(text, text), n, "{text}");
+            assert_eq!(processes(text, text).unwrap(), n, "{text}");
         }
         let batch = "#SBATCH --nodes=2\n#SBATCH --ntasks-per-node=8\nsrun python a.py";
-        assert_eq!(processes("srun python a.py", batch), Some(16));
+        assert_eq!(processes("srun python a.py", batch).unwrap(), Some(16));
+        for n in ["0", "-1", "99999999999999999999", "four"] {
+            let text = format!("torchrun --nproc-per-node {n} a.py");
+            assert_eq!(processes(&text, &text).unwrap_err().code, "bad-settings", "{n}");
+        }
     }
 }

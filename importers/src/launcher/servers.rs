@@ -214,18 +214,19 @@ fn one(is_vllm: bool, text: &str) -> Result<ServerStart, Diagnostic> {
     let LaunchSettings { not_judged, no_effect, .. } = &settings;
     let unpriced = UNPRICED.into_iter().filter(|flag| flags.has(flag)).map(str::to_owned);
     let unpriced = unpriced.chain(not_judged.values().flatten().cloned());
-    let unpriced: BTreeSet<String> = unpriced.chain(no_effect.keys().cloned()).collect();
     let is_read = |flag: &String| {
         names.contains(&flag.as_str())
             || ["--enable-dp-attention", "--kv-transfer-config", "--disaggregation-mode"]
                 .contains(&flag.as_str())
     };
+    let unpriced = unpriced.filter(|flag| !is_read(flag)).chain(no_effect.keys().cloned());
+    let unpriced: BTreeSet<String> = unpriced.collect();
     Ok(ServerStart {
         n_hosts: hosts(is_vllm, &flags, &settings)?,
         max_num_seqs: flags.count(names[0])?,
         max_num_batched_tokens: flags.tokens(names[1])?,
         shares_attention: flags.has("--enable-dp-attention"),
-        unpriced: unpriced.into_iter().filter(|flag| !is_read(flag)).collect(),
+        unpriced: unpriced.into_iter().collect(),
         role,
         settings,
     })

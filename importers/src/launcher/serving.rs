@@ -57,9 +57,16 @@ pub(super) fn vllm(text: &str, whole: &str) -> Result<LaunchSettings, Diagnostic
 pub(super) fn sglang(text: &str, whole: &str) -> Result<LaunchSettings, Diagnostic> {
     let flags = Flags::new(text);
     let pipeline = &["--pp-size", "--pipeline-parallel-size"];
+    let data = flags.degree(&["--dp-size", "--data-parallel-size", "--dp"])?;
+    let mut no_effect = BTreeMap::new();
+    let attends = "--enable-dp-attention";
+    if flags.has(attends) && data.unwrap_or(1) == 1 {
+        no_effect.insert(attends.to_owned(), "`--dp-size`".to_owned());
+    }
     let settings = LaunchSettings {
         tensor: flags.degree(&["--tp-size", "--tensor-parallel-size", "--tp"])?,
-        data: flags.degree(&["--dp-size", "--data-parallel-size", "--dp"])?,
+        data,
+        no_effect,
         pipeline: flags.degree(pipeline)?,
         expert: flags.degree(&["--ep-size", "--expert-parallel-size", "--ep"])?,
         blocks: partition(&flags, "SGLANG_PP_LAYER_PARTITION", pipeline)?,

@@ -319,8 +319,11 @@ impl Shell {
     /// Takes a value; returns what stays of the words.
     fn assign(&mut self, text: &str, assigned: Assigned<'_>, expanded: &mut Expanded) -> String {
         let Assigned { name, mut value, mut adds, is_sure, is_own } = assigned;
-        if is_named(&value, name) {
+        if is_named(&value, name) && self.knows(name) {
             // What is made of the old value is not followed.
+            if value.contains("--") && DECISIVE.iter().any(|part| value.contains(part)) {
+                self.maybe.insert(name.to_owned());
+            }
             self.forget(name);
             return String::new();
         }

@@ -244,6 +244,10 @@ fn idle(
     if let Some((flag, false)) = asynchronous(flags)? {
         idle.push((flag.to_owned(), "compiled blocks: `--compile.enable`"));
     }
+    let recipe = RECIPES.into_iter().find(|flag| flags.has(flag));
+    if let Some(flag) = recipe.filter(|_| flags.words(CONVERTERS).is_empty()) {
+        idle.push((flag.to_owned(), "`--model.converters`"));
+    }
     Ok(idle.into_iter().map(|(flag, needed)| (flag, needed.to_owned())).collect())
 }
 

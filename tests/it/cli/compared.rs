@@ -57,7 +57,7 @@ fn settings_are_priced_on_their_own_step() {
     }
     let text = folder.run(&format!("compare batch.args usual.json {ON}")).exits(10).stdout;
     let ratio = steps[1] as f64 / 8.0 / (steps[0] as f64 / 32.0);
-    let wanted = format!("{ratio:.3} times as fast per token as what runs now");
+    let wanted = format!("{ratio:.3} times as fast per token as the current setup");
     assert!(text.contains(&wanted), "{wanted}\n{text}");
     // Twice the bytes and half the rate of products.
     assert!(steps[4] > steps[0]);

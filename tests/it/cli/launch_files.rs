@@ -1,4 +1,4 @@
-//! `compare` of what runs now: files of launchers as people write them.
+//! `compare` of the current setup: files of launchers as people write them.
 
 use super::folder::{Folder, Ran, diamond};
 use super::training::{CLUSTER, config};
@@ -81,7 +81,7 @@ fn settings_that_are_in_no_plan_are_named() {
     }
 }
 
-/// What runs now runs on the processes that its script starts, or that the sizes of its batch imply.
+/// The current setup has the processes that its script starts, or that the sizes of its batch imply.
 #[test]
 fn processes_are_the_devices_of_what_runs_now() {
     let folder = folder();

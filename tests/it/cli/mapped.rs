@@ -47,7 +47,7 @@ fn a_device_map_is_a_baseline_and_its_own_export_is_the_plan() {
     let moved = ran["moved"].as_array().unwrap();
     assert!(moved.iter().all(|op| op["from"] == "node0.gpu1" && op["to"] == "node0.gpu0"));
     let text = folder.run(&format!("compare map.json plan.json {on}")).exits(10).stdout;
-    assert!(text.trim_end().ends_with("times as fast as what runs now"), "{text}");
+    assert!(text.trim_end().ends_with("times as fast as the current setup"), "{text}");
     folder.run(&format!("export plan.json {on} --target accelerate -o own.json")).exits(0);
     folder.run(&format!("compare own.json plan.json {on}")).exits(0);
 }

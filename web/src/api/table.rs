@@ -240,7 +240,7 @@ fn of_replays() -> Vec<Row> {
             "/v1/compare",
             verbs::compare,
             plan,
-            "Compare a plan with another, or with what runs now",
+            "Compare a plan with another, or with the current setup",
         )
         .takes(Body::Form("Compared"))
         .answers(Answers::Json(200)),

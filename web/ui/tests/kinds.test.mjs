@@ -111,7 +111,7 @@ for (const [theme, width] of [["light", 1280], ["dark", 1920]]) {
   });
 }
 
-test("what runs now stands beside a plan with the service's own figures", async () => {
+test("the current setup is compared with a plan with the service's own figures", async () => {
   const { page, wrong, context } = await page_of(at.chrome, at.base);
   await open(page, at.base, `#/compare?a=settings&b=${plans.run.id}`);
   await page.fill("textarea", FLAGS);

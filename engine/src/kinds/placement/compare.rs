@@ -52,7 +52,7 @@ struct Move<'a> {
     to: &'a str,
 }
 
-/// Two placements; the first may be what runs now, with the rules that it breaks.
+/// Two placements; the first may be the current setup, with the rules that it breaks.
 ///
 /// # Errors
 /// Those of putting both on their model.
@@ -78,10 +78,10 @@ pub fn placements(pair: Pair<'_>, page: &Page) -> CommandResult {
         (false, false) => "the plans differ",
     });
     let gain = now.zip(times.first()).map(|(broken, step)| match broken.is_empty() {
-        false => "what runs now is no legal plan by this model (above)".to_owned(),
+        false => "the current setup is no legal plan by this model (above)".to_owned(),
         true => {
             let gain = step.a as f64 / (step.b as f64).max(1.0);
-            format!("the plan is {gain:.2} times as fast as what runs now")
+            format!("the plan is {gain:.2} times as fast as the current setup")
         }
     });
     gain.iter().for_each(|gain| page.line(gain));
@@ -95,7 +95,7 @@ pub fn placements(pair: Pair<'_>, page: &Page) -> CommandResult {
     Ok(frame::compared((same, &warnings), document, page))
 }
 
-/// What runs now, other than by a plan.
+/// The current setup, other than by a plan.
 pub enum Now {
     /// Modules on devices.
     Map(DeviceMap),
@@ -163,7 +163,7 @@ fn ranks(name: &str, settings: &LaunchSettings) -> Result<Ranks, Diagnostic> {
     Ok(Ranks { n, layers, devices: settings.devices.clone() })
 }
 
-/// What runs now on the model that a plan is for: its placement with the orders in which PyTorch runs
+/// The current setup on the model that a plan is for: its placement with the orders in which PyTorch runs
 /// the model, and the rules that this breaks, memory above all.
 ///
 /// # Errors
@@ -179,7 +179,7 @@ pub fn mapped(
         Diagnostic::usage("not-comparable", format!("a {name} needs the model"))
             .hint("add --model model.onnx, the one that was planned")
     })?;
-    // What runs now was never asked to keep what the plan keeps.
+    // The current setup was never asked to keep what the plan keeps.
     let planned = &plan.request;
     let request = RequestDocument {
         dims: planned.dims.clone(),

@@ -11,7 +11,7 @@ use ir::workload::Optimizer;
 
 use serde_json::Value;
 
-use super::super::flags::{QUOTES, not_judged};
+use super::super::flags::{Flags, QUOTES, not_judged};
 use super::super::keys::Keys;
 use super::super::limits::bad;
 use super::super::programs;
@@ -135,6 +135,13 @@ pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     }
     keys.finish(IDLE)?;
     settings.not_planned = keys.not_planned();
+    if command.is_some() {
+        let flags = Flags::new(text);
+        let number = |name| flags.variable(name)?.parse::<u64>().ok().filter(|n| *n > 0);
+        let each = number("NPROC_PER_NODE");
+        settings.n_processes =
+            each.and_then(|each| each.checked_mul(number("NNODES").unwrap_or(1)));
+    }
     Ok(settings)
 }
 

@@ -41,7 +41,7 @@ fn once(text: &str) -> Option<String> {
             continue;
         }
         let is_command = word.contains(char::is_whitespace);
-        if !is_given(&words[..at]) && !(is_command && is_remote(&words[..at])) {
+        if !(is_given(&words[..at]) || is_command && is_remote(&words[..at])) {
             continue;
         }
         let (inner, length) = string(&text[start..]);

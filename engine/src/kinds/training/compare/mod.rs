@@ -115,10 +115,14 @@ pub fn compare(
         None => "nominal unless a profile says otherwise",
     };
     let line = match (a.short, b.short) {
-        (Some(_), _) => "what runs now does not fit by this model of memory".to_owned(),
+        (Some(_), _) => "the current setup does not fit by this model of memory".to_owned(),
         (None, Some(_)) => "the plan does not fit".to_owned(),
         (None, None) => {
-            format!("the plan is {} as what runs now ({}, {costs})", gain(&a, &b), steps(&a, &b))
+            format!(
+                "the plan is {} as the current setup ({}, {costs})",
+                gain(&a, &b),
+                steps(&a, &b)
+            )
         }
     };
     let names = [launcher.name().to_owned(), "plan".to_owned()];

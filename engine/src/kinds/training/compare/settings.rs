@@ -211,7 +211,7 @@ fn replicas(
     degrees: [u32; 3],
 ) -> Result<u32, Diagnostic> {
     let group = degrees.iter().fold(1u64, |product, n| product.saturating_mul(u64::from(*n)));
-    // A script whose number of hosts is a default may state fewer than its experts take.
+    // The number of hosts may be a default that is too small for the expert degree.
     let [tensor, _, context] = degrees.map(u64::from);
     let takes =
         |n: u64| u64::from(settings.expert.unwrap_or(1)) <= n / group.max(1) * tensor * context;

@@ -76,7 +76,7 @@ pub(super) fn set(
     if sums(&stack) != sums(&used.stack) {
         let (name, now, planned) = (&stack.name, stack.gradients, used.stack.gradients);
         let message =
-            format!("what runs now sums gradients in {now}, the stack {name} in {planned}");
+            format!("the current setup sums gradients in {now}, the stack {name} in {planned}");
         let warning = Diagnostic::warning("sums-otherwise", message);
         setting.warnings.push(warning.hint("each side is priced with its own"));
     }
@@ -92,7 +92,7 @@ pub(super) fn not_judged(
     let is_unknown = settings.overlaps == Some(true) && stack.overlap_data == 0.0;
     let of_overlap = is_unknown.then(|| {
         let message = format!(
-            "what runs now exchanges gradients beside the backward pass, and the stack {} does not \
+            "the current setup exchanges gradients beside the backward pass, and the stack {} does not \
              say how much that hides",
             stack.name
         );
@@ -100,14 +100,14 @@ pub(super) fn not_judged(
     });
     let on = match settings.n_processes {
         Some(n) if n != n_used => {
-            Some(format!("starts {n} processes, and is judged on {n_used} devices"))
+            Some(format!("starts {n} processes and is priced on {n_used} devices"))
         }
-        _ if n_used < n_devices => Some(format!("takes {n_used} of {n_devices} devices")),
+        _ if n_used < n_devices => Some(format!("uses {n_used} of {n_devices} devices")),
         _ => None,
     };
     let of_devices = on.map(|on| {
-        let warning = Diagnostic::warning("other-devices", format!("what runs now {on}"));
-        warning.hint("give --cluster the devices that it runs on to compare on those alone")
+        let warning = Diagnostic::warning("other-devices", format!("the current setup {on}"));
+        warning.hint("give a cluster file with exactly the devices of this launch")
     });
     let all = differences::not_judged(settings).chain(of_overlap).chain(no_effect(settings));
     all.chain(of_devices).chain(not_planned(settings)).collect()
