@@ -90,7 +90,9 @@ fn degrees(keys: &Keys, settings: &mut LaunchSettings) -> Result<(), Diagnostic>
         let hint = format!("give a multiple of {group}, the processes of a replica");
         return Err(bad(key, &n.to_string(), &hint));
     }
-    let stated = shards.map(|shards| u64::from(shards) * u64::from(copies));
+    // Shards that are left out are none.
+    let stated =
+        shards.or((copies > 1).then_some(1)).map(|shards| u64::from(shards) * u64::from(copies));
     if let (Some(stated), Some(left)) = (stated, left)
         && stated != left
     {
