@@ -69,7 +69,8 @@ pub fn of_plans(stated: &PlanDocument, derived: &PlanDocument) -> Vec<Diagnostic
 /// release's prices.
 fn wider([stated, derived]: [Option<IntervalDocument>; 2]) -> Option<Diagnostic> {
     let (stated, derived) = (stated?, derived?);
-    let is_same = |ns: u64, s: f64| (s * 1e9).round() == ns as f64;
+    // As written by this program, to the digits that a document carries.
+    let is_same = |ns: u64, s: f64| (s * 1e9 - ns as f64).abs() <= 1e-14 * ns as f64;
     let is_whole = is_same(stated.low_ns, stated.low_s) && is_same(stated.high_ns, stated.high_s);
     let is_around = stated.low_ns <= derived.low_ns && stated.high_ns >= derived.high_ns;
     let is_wider = stated != derived && is_around && is_whole && stated.origin == derived.origin;

@@ -57,6 +57,7 @@ pub(super) fn vllm(text: &str, whole: &str) -> Result<LaunchSettings, Diagnostic
 pub(super) fn sglang(text: &str, whole: &str) -> Result<LaunchSettings, Diagnostic> {
     let flags = Flags::new(text);
     let pipeline = &["--pp-size", "--pipeline-parallel-size"];
+    let tensor = flags.degree(&["--tp-size", "--tensor-parallel-size", "--tp"])?;
     let data = flags.degree(&["--dp-size", "--data-parallel-size", "--dp"])?;
     let mut no_effect = BTreeMap::new();
     let attends = "--enable-dp-attention";
@@ -64,7 +65,7 @@ pub(super) fn sglang(text: &str, whole: &str) -> Result<LaunchSettings, Diagnost
         no_effect.insert(attends.to_owned(), "`--dp-size`".to_owned());
     }
     let settings = LaunchSettings {
-        tensor: flags.degree(&["--tp-size", "--tensor-parallel-size", "--tp"])?,
+        tensor,
         data,
         no_effect,
         pipeline: flags.degree(pipeline)?,
