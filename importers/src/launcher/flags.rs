@@ -257,7 +257,14 @@ fn length(text: &str) -> usize {
             at += length;
             continue;
         }
+        let goes_on = text[at + next.len_utf8()..].trim_start_matches('\r').starts_with('\n');
+        if next == '\\' && goes_on && at > 0 {
+            break;
+        }
         at += next.len_utf8();
+        if next == ';' && !text[at..].starts_with(';') {
+            break;
+        }
         let closes = QUOTES.contains(&next).then(|| text[at..].find(next)).flatten();
         at += closes.map_or(0, |closes| closes + next.len_utf8());
     }

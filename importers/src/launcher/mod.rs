@@ -21,6 +21,7 @@ use std::path::Path;
 
 use ir::diagnostic::Diagnostic;
 use ir::launch::{LaunchSettings, ServerStart};
+use ir::tensor::DType;
 use ir::tuning::Adapter;
 use limits::MAX_BYTES;
 pub use recipes::with_deepspeed;
@@ -218,6 +219,7 @@ pub fn read_for(
         let mut settings = read(&command.as_deref().map_or(words, programs::own))?;
         settings.n_processes = n_processes;
         settings.not_planned.retain(|flag| !programs::is_of_processes(flag));
+        check_unset(launcher, &settings, &unset)?;
         if !unset.is_empty() {
             settings.not_judged.insert("the file does not state what they hold", unset);
         }
@@ -249,6 +251,26 @@ fn check_length(text: &str) -> Result<(), Diagnostic> {
         return Err(Diagnostic::input("file-too-large", message).hint("give the flags alone"));
     }
     Ok(())
+}
+
+/// Refuses a script in which words without a value stand where its degree, its micro-batch and its type may be.
+fn check_unset(
+    launcher: Launcher,
+    settings: &LaunchSettings,
+    unset: &[String],
+) -> Result<(), Diagnostic> {
+    let is_open = settings.tensor.is_none()
+        || settings.micro_batch.is_none()
+        || settings.dtype == Some(DType::F32);
+    let word = unset.iter().find(|word| !word.starts_with("source ") && !word.contains("+="));
+    let Some(word) = word.filter(|_| launcher == Launcher::Megatron && is_open) else {
+        return Ok(());
+    };
+    let shown: String = word.chars().take(60).collect();
+    let message =
+        format!("`{shown}` may have flags of parallelism, batch or type, and has no value");
+    Err(Diagnostic::input("bad-settings", message)
+        .hint("give the flags as the program gets them, such as `bash -x` prints them"))
 }
 
 /// Refuses a script that starts servers of different tensor or pipeline degrees.

@@ -18,6 +18,9 @@ const BETWEEN: [&str; 15] =
 /// Parts of names of flags that change what runs, beside those that a plan hangs on.
 const ALSO: [&str; 6] = ["overlap", "attention", "graph", "dispatcher", "nproc", "nnodes"];
 
+/// Parts of names of programs that prepare data or checkpoints.
+const TOOLS: [&str; 4] = ["preprocess", "convert", "tools/", "merge_"];
+
 /// Commands of a text by their words. Lines that begin with a flag go on the command before them.
 pub(super) fn commands(text: &str) -> Vec<Vec<&str>> {
     let mut all = vec![Vec::new()];
@@ -51,7 +54,8 @@ pub(super) fn commands(text: &str) -> Vec<Vec<&str>> {
 pub(super) fn command(text: &str) -> Result<Option<String>, Diagnostic> {
     let all = commands(text);
     let is_launch = |words: &&Vec<&str>| {
-        program(words).is_some() && !stated(words, &|flag| has(flag, &DECISIVE)).is_empty()
+        program(words).is_some_and(|at| !has(words[at], &TOOLS))
+            && !stated(words, &|flag| has(flag, &DECISIVE)).is_empty()
     };
     let runs: Vec<&Vec<&str>> = all.iter().filter(is_launch).collect();
     let compared = |flag: &str| has(flag, &DECISIVE) || has(flag, &ALSO);
@@ -123,7 +127,7 @@ struct Starter {
 }
 
 /// The innermost first: under `srun torchrun` the number is that of `torchrun`.
-const STARTERS: [Starter; 4] = [
+const STARTERS: [Starter; 5] = [
     Starter {
         names: &["torchrun", "torch.distributed.run", "torch.distributed.launch"],
         each: &["--nproc-per-node", "--nproc_per_node"],
@@ -136,6 +140,13 @@ const STARTERS: [Starter; 4] = [
         each: &["--num_gpus", "--num-gpus"],
         hosts: &["--num_nodes", "--num-nodes"],
         all: &[],
+        usual: None,
+    },
+    Starter {
+        names: &["accelerate"],
+        each: &[],
+        hosts: &[],
+        all: &["--num_processes", "--num-processes"],
         usual: None,
     },
     Starter {
@@ -171,12 +182,23 @@ pub(super) fn processes(command: &str, script: &str) -> Result<Option<u64>, Diag
     let found = STARTERS.iter().find_map(|starter| Some((starter, runs(starter)?)));
     let Some((starter, at)) = found else { return Ok(None) };
     let of_batch = script.lines().filter_map(|line| line.trim().strip_prefix("#SBATCH"));
-    let of_batch = of_batch.filter(|_| starter.names == ["srun"]);
+    let of_batch: Vec<&str> = of_batch.flat_map(str::split_whitespace).flat_map(parted).collect();
+    let batch = of_batch.join("\n");
+    let n_hosts = Flags::new(&batch);
+    let n_hosts = ["--nodes", "-N"].iter().find_map(|name| n_hosts.text(name).ok().flatten());
     // What the command says is behind what the batch does: the last counts.
-    let mut stated: String = of_batch.flat_map(|line| [line, "\n"]).collect();
+    let mut stated = if starter.names == ["srun"] { batch.clone() + "\n" } else { String::new() };
     // Flags of its program may have the same names: its own are up to that.
     let own = words[at + 1..].iter().take_while(|word| !is_started(word));
-    stated.extend(own.flat_map(|word| [*word, "\n"]));
+    for word in own.flat_map(|word| parted(word)) {
+        let of_hosts =
+            ["SLURM_NNODES", "SLURM_JOB_NUM_NODES"].iter().any(|name| word.contains(name));
+        let flag = word.split_once('=').map_or("", |(flag, _)| flag);
+        match n_hosts.filter(|_| of_hosts) {
+            Some(n) => stated.extend([flag, "\n", n, "\n"]),
+            None => stated.extend([word, "\n"]),
+        }
+    }
     let flags = Flags::new(&stated);
     let number = |names: &[&'static str]| {
         let stated = names.iter().find_map(|name| Some((*name, flags.text(name).ok()??)));
@@ -199,6 +221,19 @@ fn number(name: &str, text: &str) -> Result<Option<u64>, Diagnostic> {
         Ok(n) if (1..=MOST_DEGREE).contains(&n) => Ok(Some(n)),
         _ if is_open => Ok(None),
         _ => Err(bad(name, text, &format!("give a whole number from 1 to {MOST_DEGREE}"))),
+    }
+}
+
+/// A short flag and the number that sticks to it: `-N2`.
+fn parted(word: &str) -> Vec<&str> {
+    let is_flag = |flag: &str| {
+        flag.starts_with('-') && flag[1..].starts_with(|c: char| c.is_ascii_alphabetic())
+    };
+    match word.is_char_boundary(2) && word.len() > 2 {
+        true if is_flag(&word[..2]) && word[2..].bytes().all(|byte| byte.is_ascii_digit()) => {
+            vec![&word[..2], &word[2..]]
+        }
+        _ => vec![word],
     }
 }
 
@@ -268,6 +303,9 @@ mod tests {
         }
         let batch = "#SBATCH --nodes=2\n#SBATCH --ntasks-per-node=8\nsrun python a.py";
         assert_eq!(processes("srun python a.py", batch).unwrap(), Some(16));
+        let batch = "#SBATCH -N2 --ntasks-per-node=1";
+        let command = "srun torchrun --nproc_per_node=4 --nnodes=$SLURM_NNODES a.py";
+        assert_eq!(processes(command, batch).unwrap(), Some(8));
         for n in ["0", "-1", "99999999999999999999", "four"] {
             let text = format!("torchrun --nproc-per-node {n} a.py");
             assert_eq!(processes(&text, &text).unwrap_err().code, "bad-settings", "{n}");

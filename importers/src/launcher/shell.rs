@@ -4,6 +4,7 @@
 
 mod arithmetic;
 mod branches;
+mod choices;
 mod effects;
 mod inner;
 
@@ -13,16 +14,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use ir::diagnostic::Diagnostic;
 
 use branches::Branches;
+pub(super) use choices::choices;
 use effects::{Change, Functions};
+pub(super) use inner::nesting;
 
 use super::flags::{QUOTES, ends_line, quoted, substitution};
 use super::limits::MAX_BYTES;
 
 /// Deepest nesting of defaults.
 const MAX_DEPTH: u32 = 16;
-
-/// Choices of a script at most that are looked at.
-const MOST_CHOICES: usize = 4_096;
 
 /// Words behind which a command may not run.
 const MAYBE: [&str; 2] = ["&&", "||"];
@@ -84,22 +84,6 @@ pub(super) fn unwrapped(text: &str) -> Cow<'_, str> {
     inner::unwrapped(text)
 }
 
-/// How deep substitutions are nested, those that nothing closes included.
-pub(super) fn nesting(text: &str) -> usize {
-    let (mut depth, mut deepest) = (0_usize, 0);
-    let bytes = text.as_bytes();
-    for (at, byte) in bytes.iter().enumerate() {
-        let after = at.checked_sub(1).map(|at| bytes[at]);
-        match byte {
-            b'{' | b'(' if after == Some(b'$') || after == Some(b'(') => depth += 1,
-            b'}' | b')' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        deepest = deepest.max(depth);
-    }
-    deepest
-}
-
 /// Puts values in place of variables, of which `arguments` are given by their names.
 ///
 /// # Errors
@@ -118,12 +102,13 @@ fn walked(text: &str, mut shell: Shell) -> Result<Expanded, Diagnostic> {
     let mut expanded = Expanded::default();
     let words = quoted(text);
     let (mut at, mut branches, mut may_skip) = (0, Branches::default(), false);
-    let (mut is_command, mut last, mut is_left) = (false, String::new(), false);
+    let (mut behind, mut is_left) = (Behind::default(), false);
     while let Some(word) = words.get(at) {
         at += 1;
         let plain = word.trim_end_matches(';');
         let value = |word: &str| shell.expand(word, MAX_DEPTH).unwrap_or_else(|_| word.to_owned());
         if let Some(n) = branches.take(word, &words[at..], &value) {
+            shell.note_loop(&words[at - 1..]);
             at += n;
             continue;
         }
@@ -133,20 +118,24 @@ fn walked(text: &str, mut shell: Shell) -> Result<Expanded, Diagnostic> {
         }
         if let Some((n, is_true)) = branches::tested(word, &words[at..], &value) {
             at += n;
+            at += shell.group(&words[at..], is_true);
             (may_skip, is_left) = (is_true.is_none(), is_left || is_true == Some(false));
             continue;
         }
-        if let Some(n) = shell.changed(text, &words[at - 1..], runs == Some(true)) {
+        if let Some(n) = shell.changed(text, (&words, at - 1), runs == Some(true)) {
             at += n;
             continue;
         }
-        if let ("source", Some(file)) = (*word, words.get(at)) {
-            expanded.unset.push(format!("source {}", shell.expand(file, MAX_DEPTH)?));
-        }
+        shell.note_source(text, (&words, at - 1), &mut expanded)?;
         let is_sure = runs == Some(true) && !may_skip;
         let was_left = is_left;
-        may_skip = MAYBE.contains(&plain) || may_skip && DECLARES.contains(&plain);
-        is_left &= DECLARES.contains(&plain);
+        // Of several assignments before the end of a command all are left.
+        let goes_on = assignment(word).is_some()
+            && !word.ends_with(';')
+            && words.get(at).is_some_and(|next| !ends_line(text, word, next));
+        let goes_on = goes_on || DECLARES.contains(&plain);
+        may_skip = MAYBE.contains(&plain) || may_skip && goes_on;
+        is_left &= goes_on;
         let written = match assignment(plain) {
             Some((name, value)) => {
                 let (adds, first) = (plain[name.len()..].starts_with('+'), at - 1);
@@ -159,19 +148,35 @@ fn walked(text: &str, mut shell: Shell) -> Result<Expanded, Diagnostic> {
             }
             None => shell.expand(word, MAX_DEPTH)?,
         };
-        if is_command && (!takes_value(&last) || is_of_flags(&written)) {
-            shell.name_unset(&written, &mut expanded);
-        }
-        is_command |= written.ends_with(".py") || written.starts_with("--");
-        expanded.push(
-            &written,
-            words.get(at).is_some_and(|next| ends_line(text, words[at - 1], next)),
-        )?;
-        if !written.is_empty() {
-            last = written;
-        }
+        let ends = words.get(at).is_some_and(|next| ends_line(text, words[at - 1], next));
+        behind.take(&mut shell, (word, &written), &mut expanded);
+        expanded.push(&written, ends)?;
     }
     Ok(expanded)
+}
+
+/// What stands before a word.
+#[derive(Default)]
+struct Behind {
+    /// Whether a program or a flag does.
+    is_command: bool,
+    last: String,
+}
+
+impl Behind {
+    /// Notes the variables of a word, as written in the script and with values.
+    fn take(&mut self, shell: &mut Shell, (word, written): (&str, &str), expanded: &mut Expanded) {
+        if self.is_command {
+            shell.note_used(word);
+            if !takes_value(&self.last) || is_of_flags(written) {
+                shell.name_unset(written, expanded);
+            }
+        }
+        self.is_command |= written.ends_with(".py") || written.starts_with("--");
+        if !written.is_empty() {
+            written.clone_into(&mut self.last);
+        }
+    }
 }
 
 /// `NAME=value`, or `NAME+=value`.
@@ -183,47 +188,6 @@ struct Assigned<'a> {
     is_sure: bool,
     /// Whether it is of one command alone.
     is_own: bool,
-}
-
-/// Arguments by which a script chooses what it starts: a list of names and values for each pattern of its first
-/// `case` of `$1`, but those that differ in other variables alone, which are hosts of one start.
-pub(super) fn choices(text: &str) -> Vec<Vec<(String, String)>> {
-    let words = quoted(text);
-    let begins = |at: &usize| {
-        let subject = words.get(at + 1).map_or("", |word| word.trim_matches(QUOTES));
-        let is_argument = subject.starts_with("$1") || subject.starts_with("${1");
-        words[*at] == "case" && is_argument && words.get(at + 2) == Some(&"in")
-    };
-    let Some(at) = (0..words.len()).find(begins) else { return Vec::new() };
-    let subject: Vec<&str> = words[at + 1].trim_matches(QUOTES).split('/').collect();
-    let name = |part: &str| part.trim_matches(['$', '{', '}', '-', ':']).to_owned();
-    let mut found: Vec<Vec<(String, String)>> = Vec::new();
-    let mut is_due = true;
-    for word in words[at + 3..].iter().take_while(|word| **word != "esac") {
-        if word.ends_with(";;") {
-            is_due = true;
-        } else if let Some(pattern) = word.strip_suffix(')').filter(|_| is_due) {
-            is_due = false;
-            for one in pattern.trim_start_matches('(').split('|') {
-                let parts: Vec<&str> = one.trim_matches(QUOTES).split('/').collect();
-                let values = subject.iter().zip(&parts).filter(|(_, part)| **part != "*");
-                let values: Vec<(String, String)> =
-                    values.map(|(of, part)| (name(of), (*part).to_owned())).collect();
-                let is_same = |other: &Vec<(String, String)>| {
-                    let numbered = |(name, _): &&(String, String)| name.parse::<u32>().is_ok();
-                    values.iter().filter(numbered).eq(other.iter().filter(numbered))
-                };
-                if parts.len() == subject.len() && !values.is_empty() && !found.iter().any(is_same)
-                {
-                    found.push(values);
-                }
-            }
-        }
-        if found.len() > MOST_CHOICES {
-            break;
-        }
-    }
-    found
 }
 
 fn too_long() -> Diagnostic {
@@ -296,6 +260,10 @@ struct Shell {
     /// Names that functions set.
     of_functions: BTreeSet<String>,
     functions: Functions,
+    /// Names that flags inside functions hang on.
+    used: BTreeSet<String>,
+    /// Whether the script sets its own arguments.
+    has_arguments: bool,
 }
 
 impl Shell {
@@ -306,7 +274,8 @@ impl Shell {
     /// Lists a word that is a variable without a value, where flags may stand.
     fn name_unset(&self, word: &str, expanded: &mut Expanded) {
         let name = word.trim_matches(QUOTES);
-        if name.starts_with(['$', '`']) && !is_rest(name) {
+        let has_rest = self.has_arguments || self.functions.is_inside();
+        if name.starts_with(['$', '`']) && (has_rest || !is_rest(name)) {
             let known =
                 self.values.iter().filter(|(_, value)| value.as_deref().is_some_and(is_decisive));
             let mut decisive = self.maybe.iter().chain(known.map(|(known, _)| known));
@@ -319,6 +288,13 @@ impl Shell {
     /// Takes a value; returns what stays of the words.
     fn assign(&mut self, text: &str, assigned: Assigned<'_>, expanded: &mut Expanded) -> String {
         let Assigned { name, mut value, mut adds, is_sure, is_own } = assigned;
+        if self.used.contains(name)
+            && !self.functions.is_inside()
+            && self.value_of(name) != Some(&value)
+        {
+            // The function is called with another value than at its definition.
+            expanded.undecided.push(name.to_owned());
+        }
         if is_named(&value, name) && self.knows(name) {
             // What is made of the old value is not followed.
             if value.contains("--") && DECISIVE.iter().any(|part| value.contains(part)) {
@@ -366,6 +342,59 @@ impl Shell {
         left.unwrap_or_default()
     }
 
+    /// Words of a group `{ .. }` behind a test that holds not, or of which it is not known: what the group sets has no
+    /// value then.
+    fn group(&mut self, words: &[&str], runs: Option<bool>) -> usize {
+        if runs == Some(true) || words.first() != Some(&"{") {
+            return 0;
+        }
+        let Some(end) = words.iter().position(|word| word.trim_end_matches(';') == "}") else {
+            return 0;
+        };
+        if runs.is_none() {
+            let set = words[..end].iter().filter_map(|word| assignment(word.trim_end_matches(';')));
+            set.for_each(|(name, _)| self.forget(name));
+        }
+        end + 1
+    }
+
+    /// A loop gives its name one value after the other.
+    fn note_loop(&mut self, words: &[&str]) {
+        if let ["for", name, "in", ..] = words {
+            self.forget(name);
+        }
+    }
+
+    /// Notes a file that the script reads, and that it sets its own arguments.
+    fn note_source(
+        &mut self,
+        text: &str,
+        (words, at): (&[&str], usize),
+        expanded: &mut Expanded,
+    ) -> Result<(), Diagnostic> {
+        let starts = at == 0 || ends_line(text, words[at - 1], words[at]);
+        match (words[at], words.get(at + 1)) {
+            ("set", Some(&"--")) => self.has_arguments = true,
+            ("source", Some(file)) | (".", Some(file)) if starts || words[at] != "." => {
+                expanded.unset.push(format!("source {}", self.expand(file, MAX_DEPTH)?));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Notes the variables of a word inside a function.
+    fn note_used(&mut self, word: &str) {
+        if self.functions.is_inside() {
+            let parts = word.split('$').skip(1);
+            let names = parts.map(|part| {
+                let part = part.trim_start_matches('{');
+                part.split(|c: char| c != '_' && !c.is_ascii_alphanumeric()).next().unwrap_or("")
+            });
+            self.used.extend(names.filter(|name| !name.is_empty()).map(str::to_owned));
+        }
+    }
+
     /// Has no value for a name from now on; flags that a plan hangs on and that it had are undecided.
     fn forget(&mut self, name: &str) {
         if self.value_of(name).is_some_and(is_decisive) {
@@ -375,10 +404,10 @@ impl Shell {
     }
 
     /// Takes a command that changes variables otherwise than by values; returns how many more words it has.
-    fn changed(&mut self, text: &str, words: &[&str], runs: bool) -> Option<usize> {
-        self.functions.take(words[0]);
+    fn changed(&mut self, text: &str, (words, at): (&[&str], usize), runs: bool) -> Option<usize> {
+        self.functions.take(words[at]);
         let is_sure = runs && !self.functions.is_inside();
-        let (change, n) = effects::changed(text, words)?;
+        let (change, n) = effects::changed(text, (words, at))?;
         match change {
             Change::Unset(names) if is_sure => {
                 names.iter().for_each(|name| drop(self.values.remove(*name)));
@@ -388,6 +417,12 @@ impl Shell {
             }
         }
         Some(n)
+    }
+
+    /// Whether a name may have another value than its default.
+    fn is_open(&self, name: &str) -> bool {
+        let is_argument = name.bytes().all(|byte| byte.is_ascii_digit());
+        self.knows(name) || is_argument && self.functions.is_inside()
     }
 
     fn knows(&self, name: &str) -> bool {
@@ -490,11 +525,22 @@ impl Shell {
         let end = inner.find(|c: char| c != '_' && !c.is_ascii_alphanumeric());
         let (name, rest) = inner.split_at(end.unwrap_or(inner.len()));
         let known = self.value_of(name).map(str::to_owned);
+        if let Some(other) = [":+", "+"].iter().find_map(|mark| rest.strip_prefix(mark)) {
+            let is_set = match self.values.get(name) {
+                Some(value) => value.as_ref().map(|value| !value.is_empty()),
+                None => Some(false),
+            };
+            return Ok(match is_set {
+                Some(true) if depth > 0 => Some(self.expand(other, depth - 1)?),
+                Some(false) => Some(String::new()),
+                _ => None,
+            });
+        }
         let default = [":-", ":=", "-", "="].iter().find_map(|mark| rest.strip_prefix(mark));
         Ok(match (rest, default) {
             ("" | "[@]" | "[*]", _) => known,
             // What is set in a branch may be set or not.
-            (_, Some(default)) if !self.values.contains_key(name) && depth > 0 => {
+            (_, Some(default)) if !self.is_open(name) && depth > 0 => {
                 Some(self.expand(default, depth - 1)?.trim_matches(QUOTES).to_owned())
             }
             (_, Some(_)) => known,

@@ -369,8 +369,11 @@ torchrun --nproc_per_node 8 pretrain_gpt.py "${PARALLEL[@]}" $MORE \
     assert_eq!(error(&format!("[ -z $TP ] && TP=8\n{flags}")), unset);
     assert_eq!(error(&format!("[ -z $TP ] && export TP=8\n{flags}")), unset);
     assert_eq!(error(&format!("TP=$(nproc)\n{flags}")).replace("$(nproc)", "$TP"), unset);
-    // A variable that may hold flags is named.
-    let launch = settings(Launcher::Megatron, "pretrain.py $ARGS --micro-batch-size 1").unwrap();
+    // A variable that may hold flags is named, or refused where it may hold the degree or the type.
+    let open = "pretrain.py $ARGS --micro-batch-size 1";
+    assert!(error(open).starts_with("`$ARGS` may have flags"));
+    let stated = format!("{open} --tensor-model-parallel-size 1 --bf16");
+    let launch = settings(Launcher::Megatron, &stated).unwrap();
     assert!(launch.not_judged.values().any(|words| words == &["$ARGS"]), "{:?}", launch.not_judged);
     // Values that double, and substitutions that nothing closes, end.
     let doubling: String = (0..64).map(|n| format!("A{}=$A{n}$A{n}\n", n + 1)).collect();
@@ -417,6 +420,7 @@ selective_ac_option = "op"
         [toml, flags].map(|text| settings(Launcher::Torchtitan, text).unwrap());
     // What a file leaves out is off; flags alone may stand beside a file.
     (wanted.stack.compiled, wanted.stack.overlaps_tensor) = (Some(false), Some(false));
+    wanted.not_planned.insert("model.name".to_owned());
     assert_eq!(read, wanted);
     assert_eq!((read.tensor, read.blocks), (Some(2), Some(vec![1, 1])));
     assert_eq!((read.dtype, read.stack.scaling), (Some(DType::F8), Some(Scaling::Row)));

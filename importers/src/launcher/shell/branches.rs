@@ -103,7 +103,7 @@ impl Branches {
         let frame = self.0.last_mut()?;
         let Kind::Case(subject, is_due) = &mut frame.kind else { return None };
         if word.ends_with(";;") {
-            (*is_due, frame.now) = (true, None);
+            *is_due = true;
             return (word == ";;").then_some(0);
         }
         let pattern = word.strip_suffix(')').filter(|_| *is_due && word != "esac")?;

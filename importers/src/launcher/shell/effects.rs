@@ -17,8 +17,19 @@ const LONGEST: usize = 64;
 
 /// What the command that begins with the first of these words changes, and how many of the others are its own:
 /// an element of a list, `unset`, arithmetic. `None` for any other command.
-pub(super) fn changed<'a>(text: &str, words: &[&'a str]) -> Option<(Change<'a>, usize)> {
+pub(super) fn changed<'a>(
+    text: &str,
+    (words, at): (&[&'a str], usize),
+) -> Option<(Change<'a>, usize)> {
+    let is_declared = at.checked_sub(1).is_some_and(|at| DECLARES.contains(&words[at]));
+    let words = words.get(at..)?;
     let (first, rest) = words.split_first()?;
+    if let Some((name, _)) = assignment(first.trim_matches(QUOTES))
+        && is_declared
+        && first.starts_with(QUOTES)
+    {
+        return Some((Change::Unknown(vec![name]), 0));
+    }
     if let Some((name, index)) = first.split_once('[')
         && let Some((_, value)) = index.split_once(']')
         && is_name(name)
@@ -33,6 +44,13 @@ pub(super) fn changed<'a>(text: &str, words: &[&'a str]) -> Option<(Change<'a>, 
         "unset" => {
             let names = rest[..n_line].iter().map(|word| word.trim_end_matches(';'));
             Some((Change::Unset(names.filter(|name| is_name(name)).collect()), n_line))
+        }
+        "read" | "mapfile" | "readarray" => {
+            let names = rest[..n_line].iter().map(|word| word.trim_end_matches(';'));
+            Some((Change::Unknown(names.filter(|name| is_name(name)).collect()), 0))
+        }
+        "printf" if rest.first() == Some(&"-v") => {
+            Some((Change::Unknown(rest[1..].first().into_iter().copied().collect()), 0))
         }
         "let" => arithmetic(&rest[..n_line]).map(|names| (Change::Unknown(names), n_line)),
         word if word.starts_with("((") => {
@@ -79,7 +97,7 @@ pub(super) fn is_of_command(text: &str, words: &[&str], (at, next): (usize, usiz
             break false;
         };
         if assignment(word).is_none() {
-            let ends = ["&&", "||", "|", "&", ";", "}", ")", "then", "do", "fi", "done"];
+            let ends = ["&&", "||", "|", "&", ";", ";;", "}", ")", "then", "do", "fi", "done"];
             break !ends.contains(word) && !word.starts_with('#');
         }
         before = word;
@@ -122,7 +140,7 @@ mod tests {
 
     #[test]
     fn changes_of_variables_are_known() {
-        let of = |text: &'static str| changed(text, &quoted(text));
+        let of = |text: &'static str| changed(text, (&quoted(text), 0));
         let unknown = |names: &[&'static str], n| Some((Change::Unknown(names.to_vec()), n));
         for (text, change) in [
             ("P[1]=8", unknown(&["P"], 0)),
@@ -131,6 +149,8 @@ mod tests {
             ("(( TP = PP * 2 )); x", unknown(&["TP", "PP"], 6)),
             ("let TP=2 PP=3\nx", unknown(&["TP", "PP"], 2)),
             ("unset TP PP; x", Some((Change::Unset(vec!["TP", "PP"]), 2))),
+            ("read -r TP PP <<< x", unknown(&["TP", "PP", "x"], 0)),
+            ("printf -v TP 4", unknown(&["TP"], 0)),
             ("(( TP == 2 ))", None),
             ("TP=2", None),
             ("a[1]", None),

@@ -10,12 +10,14 @@ const DEEPEST: usize = 4;
 /// Programs that give a command in quotes to a shell elsewhere.
 const REMOTE: [&str; 5] = ["ssh", "pdsh", "clush", "tmux", "screen"];
 /// Words of such a program before the command, at most.
-const FARTHEST: usize = 8;
+const FARTHEST: usize = 32;
+/// Options of a shell by their names.
+const SET: [&str; 6] = ["pipefail", "errexit", "nounset", "xtrace", "--login", "--norc"];
 const SHELLS: [&str; 5] = ["sh", "bash", "dash", "zsh", "ksh"];
 
 /// A script with the words of such commands in place of their quotes.
 pub(super) fn unwrapped(text: &str) -> Cow<'_, str> {
-    let mut all = Cow::Borrowed(text);
+    let mut all = without_documents(text);
     for _ in 0..DEEPEST {
         match once(&all) {
             Some(next) => all = Cow::Owned(next),
@@ -23,6 +25,35 @@ pub(super) fn unwrapped(text: &str) -> Cow<'_, str> {
         }
     }
     all
+}
+
+/// A script without the texts between `<<EOF` and `EOF`, but those that a shell runs.
+fn without_documents(text: &str) -> Cow<'_, str> {
+    if !text.contains("<<") {
+        return Cow::Borrowed(text);
+    }
+    let (mut all, mut end) = (String::new(), None::<&str>);
+    for line in text.split_inclusive('\n') {
+        if let Some(tag) = end {
+            end = Some(tag).filter(|tag| line.trim() != *tag);
+            continue;
+        }
+        all.push_str(line);
+        end = document(line);
+    }
+    Cow::Owned(all)
+}
+
+/// The word that ends the text behind a line, where that is read by no shell.
+fn document(line: &str) -> Option<&str> {
+    let code = line.split(" #").next().filter(|code| !code.trim_start().starts_with('#'))?;
+    let (before, rest) = code.split_once("<<").filter(|(_, rest)| !rest.starts_with('<'))?;
+    let tag = rest.trim_start_matches('-').trim_start().trim_start_matches(QUOTES);
+    let end = tag.find(|c: char| c != '_' && !c.is_ascii_alphanumeric()).unwrap_or(tag.len());
+    let names = before.split_whitespace().map(|word| word.rsplit('/').next().unwrap_or(word));
+    let is_run = names.clone().any(|name| SHELLS.contains(&name) || REMOTE.contains(&name));
+    let is_sum = before.ends_with("((") || tag.starts_with(|c: char| c.is_ascii_digit());
+    (end > 0 && !is_run && !is_sum).then(|| &tag[..end])
 }
 
 /// `None` where there is no such command.
@@ -76,7 +107,9 @@ fn is_remote(before: &[&str]) -> bool {
 fn is_given(before: &[&str]) -> bool {
     let Some((last, before)) = before.split_last() else { return false };
     let is_option = |word: &&&str| word.starts_with('-') && !word.starts_with("--");
-    let shell = before.iter().rev().find(|word| !is_option(word));
+    // Options of a shell with values, and long ones.
+    let passed = |word: &&&str| is_option(word) || SET.contains(word);
+    let shell = before.iter().rev().find(|word| !passed(word));
     let program = shell.map_or("", |word| word.rsplit('/').next().unwrap_or(word));
     *last == "eval" || is_option(&last) && last.ends_with('c') && SHELLS.contains(&program)
 }
@@ -100,6 +133,22 @@ fn string(text: &str) -> (String, usize) {
     (inner, text.len())
 }
 
+/// How deep substitutions are nested, those that nothing closes included.
+pub(crate) fn nesting(text: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let bytes = text.as_bytes();
+    for (at, byte) in bytes.iter().enumerate() {
+        let after = at.checked_sub(1).map(|at| bytes[at]);
+        match byte {
+            b'{' | b'(' if after == Some(b'$') || after == Some(b'(') => depth += 1,
+            b'}' | b')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
 #[cfg(test)]
 mod tests {
     use super::unwrapped;
@@ -115,6 +164,10 @@ mod tests {
             ("bash -c \"a", "bash -c a"),
             ("ssh host \"a --b\"", "ssh host a --b"),
             ("OUT=$(a.py --bf16 --b 1); x", "a.py --bf16 --b 1 x"),
+            ("bash -o pipefail -c \"a --b\"", "bash -o pipefail -c a --b"),
+            ("cat > f <<EOF\na --b\nEOF\nc", "cat > f <<EOF\nc"),
+            ("bash <<'EOF'\na --b\nEOF\nc", "bash <<'EOF'\na --b\nEOF\nc"),
+            ("x <<< a\nb", "x <<< a\nb"),
             ("OUT=\"$(date --utc)\"", "OUT=\"$(date --utc)\""),
             ("pdsh -w h[1-2] \"cd /w; a --b\"", "pdsh -w h[1-2] cd /w; a --b"),
             ("ssh host; echo \"a --b\"", "ssh host; echo \"a --b\""),
