@@ -117,6 +117,44 @@ pub enum AdapterKind {
     Dora,
 }
 
+/// How frozen linear weights are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum BaseWeights {
+    /// In the type of the run.
+    #[default]
+    Wide,
+    /// 4 bits, with double quantisation (NF4, Dettmers et al. 2023, arXiv:2305.14314).
+    Nf4,
+    /// 4 bits, with factors in single precision.
+    Nf4Single,
+    /// 8 bits by rows, with outliers of the inputs in 16 bits (LLM.int8(), Dettmers et al. 2022, arXiv:2208.07339).
+    Int8,
+}
+
+impl BaseWeights {
+    /// Bytes of a weight; `None` where it has the type of the run.
+    ///
+    /// NF4 has an 8-bit factor for 64 weights, and for 256 such factors one in single precision (Dettmers et al.
+    /// 2023, section 3); without double quantisation a factor in single precision for 64 weights. `Int8` has one
+    /// in single precision for each output, which is not counted.
+    #[must_use]
+    pub const fn bytes(self) -> Option<f64> {
+        match self {
+            Self::Wide => None,
+            Self::Nf4 => Some(0.5 + 1.0 / 64.0 + 4.0 / (64.0 * 256.0)),
+            Self::Nf4Single => Some(0.5 + 4.0 / 64.0),
+            Self::Int8 => Some(1.0),
+        }
+    }
+
+    /// Whether replicas can share the weights out: FSDP and ZeRO 3 gather weights of floating types, as which
+    /// bitsandbytes stores 4 bits, not 8.
+    #[must_use]
+    pub const fn is_gathered(self) -> bool {
+        !matches!(self, Self::Int8)
+    }
+}
+
 /// Narrow matrices that are trained beside frozen weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Adapter {
@@ -128,9 +166,8 @@ pub struct Adapter {
     pub targets: Modules,
     /// Embedding and head, where they are trained whole besides (`modules_to_save` of PEFT).
     pub whole: Modules,
-    /// Whether frozen linear weights of blocks are kept in 4 bits (NF4 with double quantisation, Dettmers et al.
-    /// 2023, arXiv:2305.14314).
-    pub is_quantised: bool,
+    /// How frozen linear weights of blocks are stored.
+    pub base: BaseWeights,
     /// Whether adapters are kept in single precision, as PEFT does unless told otherwise.
     pub is_wide: bool,
 }
@@ -145,10 +182,6 @@ pub struct Tuning {
     /// The first so many blocks are frozen.
     pub frozen_blocks: u32,
 }
-
-/// Bytes of a weight in NF4: 4 bits, an 8-bit factor for 64 of them, and for 256 such factors one in single
-/// precision (Dettmers et al. 2023, section 3).
-pub const NF4_BYTES: f64 = 0.5 + 1.0 / 64.0 + 4.0 / (64.0 * 256.0);
 
 impl Tuning {
     /// Whether all is trained.
@@ -170,6 +203,12 @@ impl Tuning {
     #[must_use]
     pub fn needs_input(&self, module: Module) -> bool {
         self.trains(module) || self.adapter.is_some_and(|adapter| adapter.targets.has(module))
+    }
+
+    /// How frozen linear weights of blocks are stored.
+    #[must_use]
+    pub fn base(&self) -> BaseWeights {
+        self.adapter.map_or(BaseWeights::Wide, |adapter| adapter.base)
     }
 
     /// Width of the adapters of a module; 0 where it has none.

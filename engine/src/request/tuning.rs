@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ir::diagnostic::Diagnostic;
-use ir::tuning::{Adapter, AdapterKind, Module, Modules, Tuning};
+use ir::tuning::{Adapter, AdapterKind, BaseWeights, Module, Modules, Tuning};
 
 use super::value::Written;
 
@@ -52,14 +52,14 @@ impl Written for Adapter {
             rank: RANK,
             targets: Modules::LINEAR,
             whole: Modules::default(),
-            is_quantised: false,
+            base: BaseWeights::Wide,
             is_wide: false,
         };
         let adapter = match name {
             "lora" => plain,
-            "qlora" => Self { is_quantised: true, ..plain },
+            "qlora" => Self { base: BaseWeights::Nf4, ..plain },
             "dora" => Self { kind: AdapterKind::Dora, ..plain },
-            "qdora" => Self { kind: AdapterKind::Dora, is_quantised: true, ..plain },
+            "qdora" => Self { kind: AdapterKind::Dora, base: BaseWeights::Nf4, ..plain },
             _ => {
                 return Err(
                     "needs lora, qlora, dora or qdora, such as lora:rank=16,targets=q+v, or an \
@@ -72,7 +72,7 @@ impl Written for Adapter {
     }
 
     fn text(&self) -> String {
-        let quantised = if self.is_quantised { "q" } else { "" };
+        let quantised = if self.base == BaseWeights::Nf4 { "q" } else { "" };
         let name = match self.kind {
             AdapterKind::Lora => "lora",
             AdapterKind::Dora => "dora",
@@ -82,12 +82,23 @@ impl Written for Adapter {
         if !self.whole.is_empty() {
             text += &format!(",whole={}", modules_text(self.whole));
         }
+        if let Some((name, _)) = BASES.iter().skip(2).find(|(_, base)| *base == self.base) {
+            text += &format!(",base={name}");
+        }
         if self.is_wide {
             text += ",dtype=fp32";
         }
         text
     }
 }
+
+/// Types of frozen weights by their names; the first two are those of `lora` and `qlora`.
+const BASES: [(&str, BaseWeights); 4] = [
+    ("16bit", BaseWeights::Wide),
+    ("nf4", BaseWeights::Nf4),
+    ("nf4-single", BaseWeights::Nf4Single),
+    ("int8", BaseWeights::Int8),
+];
 
 /// An adapter with the options of a text, `rank=16,targets=q+v,base=nf4,whole=head,dtype=fp32`.
 fn with_options(mut adapter: Adapter, options: &str) -> Result<Adapter, String> {
@@ -113,11 +124,10 @@ fn with_options(mut adapter: Adapter, options: &str) -> Result<Adapter, String> 
                 adapter.whole = modules(value, ends.with(Module::Norms))?;
             }
             "base" => {
-                adapter.is_quantised = match value {
-                    "nf4" => true,
-                    "16bit" => false,
-                    _ => return Err(format!("`base={value}` needs nf4 or 16bit")),
-                };
+                let base = BASES.iter().find(|(name, _)| *name == value);
+                adapter.base = base.map(|(_, base)| *base).ok_or_else(|| {
+                    format!("`base={value}` needs {}", BASES.map(|(name, _)| name).join(", "))
+                })?;
             }
             "dtype" => {
                 adapter.is_wide = match value {
@@ -229,6 +239,8 @@ mod tests {
             "lora:rank=16,targets=q+v",
             "qlora:rank=8,targets=all",
             "dora:rank=4,targets=mlp,whole=embedding+head,dtype=fp32",
+            "lora:rank=8,targets=all,base=int8,dtype=fp32",
+            "dora:rank=8,targets=all,base=nf4-single",
         ] {
             assert_eq!(Adapter::read(text).unwrap().text(), text);
         }

@@ -1,7 +1,7 @@
 //! Adapters in the words of PEFT and bitsandbytes: `LoraConfig`, as `adapter_config.json` has it, and
 //! `BitsAndBytesConfig`.
 
-use ir::tuning::{Adapter, AdapterKind, Module, Modules};
+use ir::tuning::{Adapter, AdapterKind, BaseWeights, Module, Modules};
 use serde_json::{Value, json};
 
 use super::target::TrainingSource;
@@ -17,16 +17,19 @@ pub(super) fn add(document: &mut Value, adapter: &Adapter, source: &TrainingSour
     document["dtype"] = json!(dtype);
     document["peft_config"] = config(adapter);
     document["autocast_adapter_dtype"] = json!(adapter.is_wide);
-    if adapter.is_quantised {
-        let mut quantised = json!({
-            "load_in_4bit": true,
-            "bnb_4bit_quant_type": "nf4",
-            "bnb_4bit_use_double_quant": true,
-            "bnb_4bit_compute_dtype": dtype,
-        });
-        // FSDP flattens weights of one type.
-        quantised["bnb_4bit_quant_storage"] = json!(dtype);
-        document["quantization_config"] = quantised;
+    match adapter.base {
+        BaseWeights::Wide => {}
+        BaseWeights::Int8 => document["quantization_config"] = json!({ "load_in_8bit": true }),
+        BaseWeights::Nf4 | BaseWeights::Nf4Single => {
+            document["quantization_config"] = json!({
+                "load_in_4bit": true,
+                "bnb_4bit_quant_type": "nf4",
+                "bnb_4bit_use_double_quant": adapter.base == BaseWeights::Nf4,
+                "bnb_4bit_compute_dtype": dtype,
+                // FSDP flattens weights of one type.
+                "bnb_4bit_quant_storage": dtype,
+            });
+        }
     }
 }
 

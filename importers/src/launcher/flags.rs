@@ -242,7 +242,9 @@ pub(super) fn ends_line(text: &str, before: &str, word: &str) -> bool {
     let between = between.and_then(|(from, to)| text.get(from..to)).unwrap_or_default();
     let mut lines = between.split('\n').peekable();
     while let Some(line) = lines.next() {
-        if lines.peek().is_some() && !line.trim_end().ends_with('\\') {
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        let goes_on = line.ends_with('\\') && !line.trim_start().starts_with('#');
+        if lines.peek().is_some() && !goes_on {
             return true;
         }
     }

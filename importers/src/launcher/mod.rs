@@ -127,6 +127,7 @@ impl Launcher {
             ("--pipeline-model-parallel", Self::Megatron),
             ("--parallelism.", Self::Torchtitan),
             ("--training.", Self::Torchtitan),
+            ("accelerate launch", Self::Accelerate),
             ("train_micro_batch_size_per_gpu", Self::DeepSpeed),
             ("\"train_batch_size\"", Self::DeepSpeed),
             ("\"zero_optimization\"", Self::DeepSpeed),
@@ -223,6 +224,10 @@ pub fn read_for(
         if !unset.is_empty() {
             settings.not_judged.insert("the file does not state what they hold", unset);
         }
+        let behind = shell::behind_ends(text);
+        if !behind.is_empty() {
+            settings.not_judged.insert("a shell ends the command before their lines", behind);
+        }
         Ok(settings)
     };
     match launcher {
@@ -262,7 +267,11 @@ fn check_unset(
     let is_open = settings.tensor.is_none()
         || settings.micro_batch.is_none()
         || settings.dtype == Some(DType::F32);
-    let word = unset.iter().find(|word| !word.starts_with("source ") && !word.contains("+="));
+    // What other files and programs set are variables, and no flags.
+    let sets = |word: &&String| {
+        ["source ", "eval ", "export ", "declare "].iter().any(|start| word.starts_with(start))
+    };
+    let word = unset.iter().find(|word| !sets(word) && !word.contains("+="));
     let Some(word) = word.filter(|_| launcher == Launcher::Megatron && is_open) else {
         return Ok(());
     };

@@ -1,7 +1,7 @@
 //! `adapter_config.json` of PEFT: kind, rank and targets of adapters.
 
 use ir::diagnostic::Diagnostic;
-use ir::tuning::{Adapter, AdapterKind, Module, Modules};
+use ir::tuning::{Adapter, AdapterKind, BaseWeights, Module, Modules};
 use serde_json::{Map, Value};
 
 use super::flags::not_judged;
@@ -99,7 +99,7 @@ pub(super) fn read(text: &str) -> Result<Adapter, Diagnostic> {
         rank: rank(file)?,
         targets: targets(file)?,
         whole: whole(file)?,
-        is_quantised: false,
+        base: BaseWeights::Wide,
         // `autocast_adapter_dtype`, which is on unless a program says otherwise.
         is_wide: true,
     })

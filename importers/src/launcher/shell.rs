@@ -7,6 +7,7 @@ mod branches;
 mod choices;
 mod effects;
 mod inner;
+mod unset;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,8 @@ use branches::Branches;
 pub(super) use choices::choices;
 use effects::{Change, Functions};
 pub(super) use inner::nesting;
+pub(super) use unset::behind_ends;
+use unset::{Behind, is_rest};
 
 use super::flags::{QUOTES, ends_line, quoted, substitution};
 use super::limits::MAX_BYTES;
@@ -106,9 +109,12 @@ fn walked(text: &str, mut shell: Shell) -> Result<Expanded, Diagnostic> {
     while let Some(word) = words.get(at) {
         at += 1;
         let plain = word.trim_end_matches(';');
+        shell.note_subshell(word);
         let value = |word: &str| shell.expand(word, MAX_DEPTH).unwrap_or_else(|_| word.to_owned());
         if let Some(n) = branches.take(word, &words[at..], &value) {
-            shell.note_loop(&words[at - 1..]);
+            if *word == "for" {
+                shell.note_loop(&words[at..], &mut branches)?;
+            }
             at += n;
             continue;
         }
@@ -128,12 +134,13 @@ fn walked(text: &str, mut shell: Shell) -> Result<Expanded, Diagnostic> {
         }
         shell.note_source(text, (&words, at - 1), &mut expanded)?;
         let is_sure = runs == Some(true) && !may_skip;
+        shell.take_default(word, is_sure)?;
         let was_left = is_left;
         // Of several assignments before the end of a command all are left.
         let goes_on = assignment(word).is_some()
             && !word.ends_with(';')
             && words.get(at).is_some_and(|next| !ends_line(text, word, next));
-        let goes_on = goes_on || DECLARES.contains(&plain);
+        let goes_on = goes_on || DECLARES.contains(&plain) || plain == ":";
         may_skip = MAYBE.contains(&plain) || may_skip && goes_on;
         is_left &= goes_on;
         let written = match assignment(plain) {
@@ -152,31 +159,8 @@ fn walked(text: &str, mut shell: Shell) -> Result<Expanded, Diagnostic> {
         behind.take(&mut shell, (word, &written), &mut expanded);
         expanded.push(&written, ends)?;
     }
+    expanded.undecided.append(&mut shell.changed_later);
     Ok(expanded)
-}
-
-/// What stands before a word.
-#[derive(Default)]
-struct Behind {
-    /// Whether a program or a flag does.
-    is_command: bool,
-    last: String,
-}
-
-impl Behind {
-    /// Notes the variables of a word, as written in the script and with values.
-    fn take(&mut self, shell: &mut Shell, (word, written): (&str, &str), expanded: &mut Expanded) {
-        if self.is_command {
-            shell.note_used(word);
-            if !takes_value(&self.last) || is_of_flags(written) {
-                shell.name_unset(written, expanded);
-            }
-        }
-        self.is_command |= written.ends_with(".py") || written.starts_with("--");
-        if !written.is_empty() {
-            written.clone_into(&mut self.last);
-        }
-    }
 }
 
 /// `NAME=value`, or `NAME+=value`.
@@ -193,34 +177,6 @@ struct Assigned<'a> {
 fn too_long() -> Diagnostic {
     let message = format!("settings whose variables hold more than {MAX_BYTES} bytes");
     Diagnostic::input("file-too-large", message).hint("give the flags alone")
-}
-
-/// Whether a flag may take the word behind it. Switches are known by how they begin.
-fn takes_value(word: &str) -> bool {
-    const SWITCHES: [&str; 9] = [
-        "--use-",
-        "--no-",
-        "--overlap-",
-        "--disable-",
-        "--enable-",
-        "--bf16",
-        "--fp16",
-        "--sequence-parallel",
-        "--swiglu",
-    ];
-    let is_switch = SWITCHES.iter().any(|start| word.starts_with(start));
-    word.starts_with("--") && !word.contains('=') && !is_switch
-}
-
-/// Whether a variable is named after flags: `$EXTRA_ARGS`.
-fn is_of_flags(word: &str) -> bool {
-    let name = word.to_uppercase();
-    ["ARG", "OPT", "FLAG"].iter().any(|part| name.contains(part))
-}
-
-/// Whether a word stands for all arguments, or for those from one on.
-fn is_rest(word: &str) -> bool {
-    ["$@", "$*"].contains(&word) || word.starts_with("${@")
 }
 
 /// `NAME=value`.
@@ -262,8 +218,12 @@ struct Shell {
     functions: Functions,
     /// Names that flags inside functions hang on.
     used: BTreeSet<String>,
+    /// Of these, what has another value behind the function, which may be called with it.
+    changed_later: Vec<String>,
     /// Whether the script sets its own arguments.
     has_arguments: bool,
+    /// Names that each subshell around a word sets, `( .. )`.
+    of_subshells: Vec<BTreeSet<String>>,
 }
 
 impl Shell {
@@ -271,29 +231,17 @@ impl Shell {
         self.values.insert(name.to_owned(), value);
     }
 
-    /// Lists a word that is a variable without a value, where flags may stand.
-    fn name_unset(&self, word: &str, expanded: &mut Expanded) {
-        let name = word.trim_matches(QUOTES);
-        let has_rest = self.has_arguments || self.functions.is_inside();
-        if name.starts_with(['$', '`']) && (has_rest || !is_rest(name)) {
-            let known =
-                self.values.iter().filter(|(_, value)| value.as_deref().is_some_and(is_decisive));
-            let mut decisive = self.maybe.iter().chain(known.map(|(known, _)| known));
-            let is_maybe = decisive.any(|maybe| is_named(name, maybe));
-            let of = if is_maybe { &mut expanded.undecided } else { &mut expanded.unset };
-            of.push(name.to_owned());
-        }
-    }
-
     /// Takes a value; returns what stays of the words.
     fn assign(&mut self, text: &str, assigned: Assigned<'_>, expanded: &mut Expanded) -> String {
         let Assigned { name, mut value, mut adds, is_sure, is_own } = assigned;
+        if let Some(names) = self.of_subshells.last_mut() {
+            names.insert(name.to_owned());
+        }
         if self.used.contains(name)
             && !self.functions.is_inside()
             && self.value_of(name) != Some(&value)
         {
-            // The function is called with another value than at its definition.
-            expanded.undecided.push(name.to_owned());
+            self.changed_later.push(name.to_owned());
         }
         if is_named(&value, name) && self.knows(name) {
             // What is made of the old value is not followed.
@@ -307,7 +255,7 @@ impl Shell {
         let is_in_function = self.functions.is_inside();
         // Functions may be called before or after what stands outside of them, or not.
         let is_elsewhere = is_in_function != self.of_functions.contains(name);
-        if is_other && (is_own || is_elsewhere) && !adds {
+        if (is_own && is_named(text, name) || is_other && is_elsewhere) && !adds {
             self.forget(name);
             return format!("{name}={}", requoted(&value));
         }
@@ -358,10 +306,64 @@ impl Shell {
         end + 1
     }
 
-    /// A loop gives its name one value after the other.
-    fn note_loop(&mut self, words: &[&str]) {
-        if let ["for", name, "in", ..] = words {
-            self.forget(name);
+    /// A loop gives its name one value after the other, which is known where it runs once or not at all.
+    fn note_loop(&mut self, words: &[&str], branches: &mut Branches) -> Result<(), Diagnostic> {
+        let Some(name) = words.first() else { return Ok(()) };
+        self.forget(name);
+        if branches.parent_runs() == Some(true) {
+            branches.runs_once(self.single(words)?);
+        }
+        Ok(())
+    }
+
+    /// Whether a loop runs, where it does once, with the value that its name has then, or not at all.
+    fn single(&mut self, words: &[&str]) -> Result<Option<bool>, Diagnostic> {
+        let [name, "in", list @ ..] = words else { return Ok(None) };
+        let n = list.iter().position(|word| word.ends_with(';') || *word == "do");
+        let first = list.first().map_or("", |word| word.trim_end_matches(';'));
+        let is_one = n == Some(0) || list.get(1).is_some_and(|next| *next == "do");
+        if !is_one {
+            return Ok(None);
+        }
+        if is_rest(first.trim_matches(QUOTES)) && !self.has_arguments && !self.functions.is_inside()
+        {
+            return Ok(Some(false));
+        }
+        let value = self.expand(first, MAX_DEPTH)?;
+        let value = value.trim_matches(QUOTES);
+        let is_word = |c: char| c.is_ascii_alphanumeric() || "._-/+=:,".contains(c);
+        if value.is_empty() || !value.chars().all(is_word) || self.functions.is_inside() {
+            return Ok(None);
+        }
+        self.set(name, Some(value.to_owned()));
+        Ok(Some(true))
+    }
+
+    /// Takes the value of `${NAME:=value}`.
+    fn take_default(&mut self, word: &str, is_sure: bool) -> Result<(), Diagnostic> {
+        let inner = word.trim_end_matches(';').trim_matches(QUOTES);
+        let Some(inner) = inner.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) else {
+            return Ok(());
+        };
+        let Some((name, value)) = inner.split_once(":=").or_else(|| inner.split_once('=')) else {
+            return Ok(());
+        };
+        let is_name = assignment(&format!("{name}=")).is_some();
+        if is_name && !self.is_open(name) {
+            let value = self.expand(value, MAX_DEPTH)?.trim_matches(QUOTES).to_owned();
+            self.set(name, Some(value).filter(|_| is_sure && !self.functions.is_inside()));
+        }
+        Ok(())
+    }
+
+    /// Begins or ends a subshell: what it sets has the value of before behind it, which is not followed.
+    fn note_subshell(&mut self, word: &str) {
+        if word == "(" {
+            self.of_subshells.push(BTreeSet::new());
+        } else if word.matches(')').count() > word.matches('(').count()
+            && let Some(names) = self.of_subshells.pop()
+        {
+            names.iter().for_each(|name| self.forget(name));
         }
     }
 
@@ -378,27 +380,26 @@ impl Shell {
             ("source", Some(file)) | (".", Some(file)) if starts || words[at] != "." => {
                 expanded.unset.push(format!("source {}", self.expand(file, MAX_DEPTH)?));
             }
+            (word @ ("eval" | "export" | "declare"), Some(output))
+                if output.trim_matches(QUOTES).starts_with(['`', '$']) =>
+            {
+                let output = self.expand(output, MAX_DEPTH)?;
+                if output.trim_matches(QUOTES).starts_with(['`', '$']) {
+                    expanded.unset.push(format!("{word} {output}"));
+                }
+            }
             _ => {}
         }
         Ok(())
-    }
-
-    /// Notes the variables of a word inside a function.
-    fn note_used(&mut self, word: &str) {
-        if self.functions.is_inside() {
-            let parts = word.split('$').skip(1);
-            let names = parts.map(|part| {
-                let part = part.trim_start_matches('{');
-                part.split(|c: char| c != '_' && !c.is_ascii_alphanumeric()).next().unwrap_or("")
-            });
-            self.used.extend(names.filter(|name| !name.is_empty()).map(str::to_owned));
-        }
     }
 
     /// Has no value for a name from now on; flags that a plan hangs on and that it had are undecided.
     fn forget(&mut self, name: &str) {
         if self.value_of(name).is_some_and(is_decisive) {
             self.maybe.insert(name.to_owned());
+        }
+        if self.used.contains(name) && !self.functions.is_inside() {
+            self.changed_later.push(name.to_owned());
         }
         self.set(name, None);
     }
@@ -539,6 +540,11 @@ impl Shell {
         let default = [":-", ":=", "-", "="].iter().find_map(|mark| rest.strip_prefix(mark));
         Ok(match (rest, default) {
             ("" | "[@]" | "[*]", _) => known,
+            (index, _) if index.starts_with('[') && index.ends_with(']') => {
+                let at = index[1..index.len() - 1].parse::<usize>().ok();
+                let element = |list: &str| Some((*quoted(list).get(at?)?).to_owned());
+                known.as_deref().and_then(element)
+            }
             // What is set in a branch may be set or not.
             (_, Some(default)) if !self.is_open(name) && depth > 0 => {
                 Some(self.expand(default, depth - 1)?.trim_matches(QUOTES).to_owned())

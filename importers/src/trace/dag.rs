@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 use ir::id::{OpId, TensorId};
-use ir::op::{Kernel, Op, Phase, Work};
+use ir::op::{Kernel, Op, Origin, Phase, Product, Work};
 use ir::order::topological;
 use ir::tensor::{DType, Role, Tensor};
 use ir::units::{Bytes, Nanos};
@@ -17,6 +17,9 @@ use super::storages::created;
 use super::work;
 use crate::aten;
 use crate::instance::check_acyclic;
+
+/// The type in which products of stated operations run, which no trace says.
+const STATED: DType = DType::Bf16;
 
 /// How the protocol numbers collectives.
 const COLLECTIVES: [(u64, &str); 10] = [
@@ -179,6 +182,9 @@ impl Builder<'_> {
         if is_composite {
             kernel = Kernel { products: Vec::new(), dtype: None, ..kernel };
         }
+        if let Some(operations) = stated(node) {
+            kernel = of_stated(operations, size(node));
+        }
         let bytes = match node.kind {
             NodeType::Compute | NodeType::Metadata => kernel.bytes_written.get(),
             _ => size(node),
@@ -273,8 +279,30 @@ fn size(node: &Node) -> u64 {
     stated.copied().unwrap_or(0)
 }
 
+/// Operations of a node that states them, and no tensors, as simulators' traces do.
+fn stated(node: &Node) -> Option<u64> {
+    let has_tensors = !(node.call.inputs.is_empty() && node.call.outputs.is_empty());
+    let operations = node.numbers.get("num_ops").copied().filter(|operations| *operations > 0)?;
+    (node.kind == NodeType::Compute && !has_tensors).then_some(operations)
+}
+
+/// A product of so many operations, whose extents are as alike as they can be, and the bytes that it moves.
+fn of_stated(operations: u64, bytes: u64) -> Kernel {
+    let cells = operations.div_ceil(2);
+    let side = (cells as f64).cbrt().floor().max(1.0) as u64;
+    let n = cells.div_ceil(side.saturating_mul(side)).max(1);
+    Kernel {
+        products: vec![Product { count: 1, m: side, k: side, n }],
+        dtype: Some(STATED),
+        bytes_read: Bytes(bytes),
+        origin: Origin::Guessed,
+        ..Kernel::default()
+    }
+}
+
 fn op_type(node: &Node, unit: &Unit) -> String {
     match node.kind {
+        NodeType::Compute if stated(node).is_some() => "Compute".to_owned(),
         NodeType::Compute if is_around(&node.call.name) => "Annotation".to_owned(),
         NodeType::Compute => work::op_type(&node.call, unit),
         NodeType::Metadata => "Metadata".to_owned(),
@@ -302,6 +330,13 @@ fn lacks(nodes: &[Node], waits: &[[Vec<usize>; 2]]) -> Vec<Diagnostic> {
     if nodes.iter().all(|node| node.duration == 0) {
         let what = "no node has a duration: times are those of the cost model, and composite operators stand beside what is inside them";
         warnings.push(Diagnostic::warning("no-durations", what).hint(hint));
+    }
+    let n_stated = nodes.iter().filter(|node| stated(node).is_some()).count();
+    if n_stated > 0 {
+        let what = format!(
+            "{n_stated} nodes state operations and no sizes: they count as square matrix products in {STATED}"
+        );
+        warnings.push(Diagnostic::warning("no-sizes", what).fact("nodes", n_stated).hint(hint));
     }
     let is_chain = waits.iter().flatten().all(|list| list.len() <= 1)
         && waits.iter().filter(|[data, control]| data.is_empty() && control.is_empty()).count()

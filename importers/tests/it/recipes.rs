@@ -5,7 +5,7 @@ use importers::launcher::{Launcher, read, with_deepspeed};
 use ir::card::{Recompute, ZeroStage};
 use ir::launch::LaunchSettings;
 use ir::tensor::DType;
-use ir::tuning::{Module, Modules};
+use ir::tuning::{BaseWeights, Module, Modules};
 use ir::workload::Optimizer;
 
 fn settings(text: &str) -> LaunchSettings {
@@ -67,6 +67,66 @@ fn accelerate_is_read() {
     ] {
         let (found, message) = refusal(&with(from, to));
         assert!(found == code && message.contains(named), "{to}: {found} {message}");
+    }
+}
+
+/// Flags of `accelerate launch` are the keys of its config file.
+#[test]
+fn flags_of_accelerate_are_its_keys() {
+    let file = settings(
+        "distributed_type: FSDP\nmixed_precision: bf16\nnum_processes: 16\nfsdp_config:\n  \
+         fsdp_sharding_strategy: FULL_SHARD\n",
+    );
+    let script = "#!/bin/bash\nexport N=16\nlaunch() {\n  accelerate launch --num-processes \"$N\" --num_machines 2 \\\n \
+                  --mixed_precision=bf16 --use_fsdp --fsdp_sharding_strategy FULL_SHARD \"$@\"\n}\n";
+    let mut read = settings(&format!("{script}launch train.py --per_device_train_batch_size 2"));
+    read.not_judged.clear();
+    (read.not_planned, read.n_processes) = (file.not_planned.clone(), file.n_processes);
+    assert_eq!(read, file);
+    let plain = "accelerate launch --num_processes 8 --use_fsdp a.py --lr 1 --bf16";
+    let read = settings(plain);
+    assert_eq!((read.zero, read.data), (Some(ZeroStage::Parameters), Some(8)));
+    assert!(read.not_judged.values().any(|words| words == &["--lr", "--bf16"]), "{read:?}");
+    for (flags, code, named) in [
+        ("--config_file a.yaml train.py", "not-judged", "--config_file a.yaml"),
+        ("-m axolotl.cli.train a.yml", "not-judged", "a.yml"),
+        ("--use_fsdp --fsdp_new_switch 1 a.py", "unknown-flag", "fsdp_new_switch"),
+        ("--use_deepspeed --zero_stage 4 a.py", "bad-settings", "zero_stage"),
+        ("--use_megatron_lm a.py", "not-judged", "MEGATRON_LM"),
+        ("a.py\naccelerate launch --use_fsdp b.py", "bad-settings", "2 runs"),
+    ] {
+        let (found, message) = refusal(&format!("accelerate launch {flags}"));
+        assert!(found == code && message.contains(named), "{flags}: {found} {message}");
+    }
+}
+
+/// What bash itself decides of a script.
+#[test]
+fn idioms_of_scripts_are_decided() {
+    for (script, tensor) in [
+        (": \"${TP:=4}\"\nif [ \"$TP\" -gt 1 ]; then A=\"--sequence-parallel\"; fi", "$TP $A"),
+        (": ${TP=4}", "$TP"),
+        ("S=(2 4 8)", "${S[1]}"),
+        ("TP=$((2**2))", "$TP"),
+        ("for arg in \"$@\"; do case $arg in --tp=*) TP=8;; esac; done\nTP=${TP:-4}", "$TP"),
+        ("for TP in 4; do", "$TP"),
+        ("( TP=8; echo )\nexport TP=4", "$TP"),
+    ] {
+        let end = if script.ends_with("do") { "\ndone" } else { "" };
+        let text = format!(
+            "{script}\ntorchrun a.py --bf16 --micro-batch-size 1 --tensor-model-parallel-size {tensor}{end}"
+        );
+        assert_eq!(settings(&text).tensor, Some(4), "{text}");
+    }
+    for script in [
+        "TP=4\n( TP=8 )",
+        "for TP in 2 4; do",
+        "[ $X ] && : ${TP:=4}",
+        "TP=4\nX=$((TP+=2))",
+        "TP=4\ndeclare -n R=TP\nR=8",
+    ] {
+        let text = format!("{script}\na.py --bf16 --tensor-model-parallel-size $TP");
+        assert!(refusal(&text).1.contains("$TP"), "{text}");
     }
 }
 
@@ -164,11 +224,31 @@ fn axolotl_is_read() {
         .replace("torch_fused", "bnb_8bit");
     let tuned = settings(&tuned);
     let adapter = tuned.adapter.unwrap();
-    assert_eq!((adapter.rank, adapter.is_quantised, adapter.targets), (32, true, Modules::LINEAR));
+    assert_eq!(
+        (adapter.rank, adapter.base, adapter.targets),
+        (32, BaseWeights::Nf4, Modules::LINEAR)
+    );
     assert_eq!(tuned.optimizer, Some(Optimizer::AdamW8));
     // Weights that nothing keeps in single precision.
     let start = AXOLOTL.split("fsdp_version").next().unwrap();
-    assert!(refusal(start).1.contains("`bf16`"));
+    assert_eq!(settings(start).optimizer, Some(Optimizer::AdamW16));
+    assert!(refusal(&start.replace("adamw_torch_fused", "muon")).1.contains("`bf16`"));
+    for (keys, base) in [
+        ("lora\nload_in_8bit: true", BaseWeights::Int8),
+        ("lora\nload_in_8bit: false", BaseWeights::Wide),
+        ("qlora\nbnb_config_kwargs: {bnb_4bit_use_double_quant: false}", BaseWeights::Nf4Single),
+    ] {
+        let found = settings(&start.replace("adapter:", &format!("adapter: {keys}")));
+        assert_eq!(found.adapter.map(|adapter| adapter.base), Some(base), "{keys}");
+        assert_eq!(found.optimizer, Some(Optimizer::AdamW));
+        assert_eq!(found.not_judged.is_empty(), base != BaseWeights::Int8);
+    }
+    for keys in ["qlora\nload_in_8bit: true", "lora\nload_in_8bit: true\nload_in_4bit: true"] {
+        let (code, message) = refusal(&start.replace("adapter:", &format!("adapter: {keys}")));
+        assert!(code == "bad-settings" && message.contains("load_in_8bit"), "{message}");
+    }
+    let sharded = refusal(&AXOLOTL.replace("adapter:", "adapter: lora\nload_in_8bit: true"));
+    assert!(sharded.1.contains("load_in_8bit beside fsdp_config"), "{}", sharded.1);
     let file = settings(&format!("{start}deepspeed: ds/zero1.json\n"));
     assert_eq!(file.deepspeed_file.as_deref(), Some("ds/zero1.json"));
 }
@@ -208,6 +288,14 @@ fn llama_factory_is_read() {
     let pair = Modules::default().with(Module::Query).with(Module::Value);
     assert_eq!(tuned.adapter.map(|adapter| (adapter.rank, adapter.targets)), Some((16, pair)));
     assert_eq!(found.adapter, None);
+    for (keys, base) in [
+        ("quantization_bit: 8", BaseWeights::Int8),
+        ("quantization_bit: 4", BaseWeights::Nf4),
+        ("quantization_bit: 4\ndouble_quantization: false", BaseWeights::Nf4Single),
+    ] {
+        let found = settings(&FACTORY.replace("type: full", &format!("type: lora\n{keys}")));
+        assert_eq!(found.adapter.map(|adapter| adapter.base), Some(base), "{keys}");
+    }
     let pure = settings(&FACTORY.replace("bf16: true", "pure_bf16: true"));
     assert_eq!(pure.optimizer, Some(Optimizer::AdamW16));
     let file = r#"{"train_batch_size":"auto","bf16":{"enabled":"auto"},
@@ -218,7 +306,7 @@ fn llama_factory_is_read() {
     assert_eq!(both.deepspeed_file, None);
     for (from, to, code, named) in [
         ("type: full", "type: freeze", "not-judged", "finetuning_type: freeze"),
-        ("type: full", "type: lora\nquantization_bit: 8", "not-judged", "quantization_bit: 8"),
+        ("type: full", "type: lora\nquantization_bit: 2", "not-judged", "quantization_bit: 2"),
         ("do_train: true", "quantization_bit: 4", "not-judged", "quantization_bit: 4"),
         ("stage: sft", "stage: dpo", "not-judged", "stage: dpo"),
         ("do_train: true", "use_galore: true", "not-judged", "use_galore"),

@@ -413,6 +413,7 @@ impl Setting {
         let has = self.usable()?;
         let per_host = u32::try_from(self.system.per_host).unwrap_or(u32::MAX);
         let pins = pins::of(&self.request.pin)?;
+        tuned::check_pins(&self.model.tuning, &pins)?;
         // Measured layers state their number of devices.
         let needs_all = self.layers.is_some() && self.request.spares.is_none();
         let devices = match self.request.devices {

@@ -1,10 +1,11 @@
 //! What a training run trains of its model: checks, and what follows from it for types and software.
 
-use ir::card::{BlockGroup, Head, ModelCard, StateFormat};
+use ir::card::{BlockGroup, Head, ModelCard, StateFormat, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::tensor::DType;
-use ir::tuning::{Module, Modules, NF4_BYTES, Tuning};
+use ir::tuning::{Module, Modules, Tuning};
 use ir::workload::Optimizer;
+use planner::training::search_3d::space::Pins;
 
 use super::setting::{STACK, Setting};
 use crate::request::PlanRequest;
@@ -76,6 +77,20 @@ pub(super) fn tune(
     }
     setting.model.tuning = tuning;
     Ok(())
+}
+
+/// Refuses ZeRO 3 for weights that it does not share out.
+///
+/// # Errors
+/// `adapter`.
+pub(super) fn check_pins(tuning: &Tuning, pins: &Pins) -> Result<(), Diagnostic> {
+    match pins.zero {
+        Some(ZeroStage::Parameters) if !tuning.base().is_gathered() => {
+            let message = "ZeRO 3 and FSDP do not shard weights that bitsandbytes stores in 8 bits";
+            Err(Diagnostic::usage("adapter", message).hint("pin zero=2, or store them as base=nf4"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Refuses optimizers that update 16-bit weights in place for weights that are not.
@@ -161,8 +176,8 @@ pub(super) fn least_bytes(setting: &Setting) -> f64 {
     let may_move = !setting.request.no_offload && may_offload(setting);
     match setting.model.tuning.adapter {
         Some(_) if may_move => 0.0,
-        Some(adapter) if adapter.is_quantised => NF4_BYTES,
-        _ => 2.0,
+        Some(adapter) => adapter.base.bytes().unwrap_or(2.0),
+        None => 2.0,
     }
 }
 

@@ -263,10 +263,14 @@ fn compressed(fields: Fields<'_>) -> Result<Vec<Rule>, Diagnostic> {
         let weights = group.nested("weights")?;
         let mut packing = weights.as_ref().map(|weights| arguments(Fields(weights))).transpose()?;
         let inputs = group.nested("input_activations")?;
-        let is_static =
-            |object: &crate::json::Object| Fields(object).get("dynamic") == Some(&false.into());
-        if let (Some(packing), true) = (&mut packing, inputs.as_ref().is_some_and(is_static)) {
-            packing.once_bits += HALF;
+        // A scale of the inputs in the file: of static ones, and the one above scales that are found on the way.
+        let dynamic = inputs.as_ref().and_then(|inputs| Fields(inputs).get("dynamic"));
+        if let (Some(packing), Some(dynamic)) = (&mut packing, dynamic) {
+            packing.once_bits += match dynamic {
+                Value::Bool(false) => HALF,
+                Value::String(text) if text == "local" => SINGLE,
+                _ => 0.0,
+            };
         }
         let format = format(group)?.or(of_all).unwrap_or(Format::Packed);
         let packing = match format {

@@ -125,6 +125,22 @@ fn experts_alone_are_of_mxfp4() {
     }
 }
 
+/// `weight_packed` u8 of two, `weight_scale` f8[4096, 256], `weight_global_scale` and `input_global_scale` f32.
+#[test]
+fn inputs_of_nvfp4_have_a_scale_above_their_local_ones() {
+    let of = |inputs: &str| {
+        let text = format!(
+            r#"{{"quant_method":"compressed-tensors","format":"nvfp4-pack-quantized","config_groups":{{"group_0":{{
+            "targets":["Linear"],"weights":{{"num_bits":4,"type":"float","strategy":"tensor_group","group_size":16}}{inputs}}}}}}}"#
+        );
+        bytes(&text, "q_proj", SQUARE)
+    };
+    assert_eq!(of(""), Some(PACKED + 4096 * 256 + 4));
+    let local = r#","input_activations":{"num_bits":4,"type":"float","dynamic":"local"}"#;
+    assert_eq!(of(local), Some(PACKED + 4096 * 256 + 8));
+    assert_eq!(of(&local.replace("\"local\"", "true")), Some(PACKED + 4096 * 256 + 4));
+}
+
 #[test]
 fn modelopt_has_one_algorithm_or_one_for_each_module() {
     // weight f8, weight_scale and input_scale f32.

@@ -16,11 +16,20 @@ use super::flags::not_judged;
 use super::limits::{MOST_DEGREE, MOST_LAYERS, MOST_SAMPLES, bad};
 use crate::json;
 
+fn document(text: &str) -> Result<Value, Diagnostic> {
+    serde_json::from_str(text).map_err(|error| {
+        let is_script = text.contains("<<") || text.starts_with("#!");
+        let message = match is_script {
+            true => "a script that writes its ds_config, which is not read out of it".to_owned(),
+            false => format!("this is no valid JSON: {error}"),
+        };
+        Diagnostic::input("bad-settings", message)
+            .hint("give the ds_config as a file, or what `export deepspeed` writes")
+    })
+}
+
 pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
-    let document: Value = serde_json::from_str(text).map_err(|error| {
-        Diagnostic::input("bad-settings", format!("this is no valid JSON: {error}"))
-            .hint("give the ds_config, or what `export deepspeed` writes")
-    })?;
+    let document = document(text)?;
     // It refuses keys that stand twice, wherever they do.
     json::top_keys(&text.as_bytes())?;
     let config = document.get("ds_config").unwrap_or(&document);

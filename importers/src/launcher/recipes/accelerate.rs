@@ -8,6 +8,7 @@ use ir::tensor::DType;
 use super::super::flags::not_judged;
 use super::super::keys::Keys;
 use super::super::limits::bad;
+use super::command;
 use super::fsdp;
 
 /// Keys that change neither time nor memory.
@@ -26,11 +27,83 @@ const REFUSED: [(&str, &str); 9] = [
     ("dynamo_config.dynamo_backend", "kernels are those of the stack"),
 ];
 
+/// Flags of `accelerate launch` that take no word.
+const SWITCHES: [&str; 15] = [
+    "use_fsdp",
+    "use_deepspeed",
+    "use_megatron_lm",
+    "use_parallelism_config",
+    "multi_gpu",
+    "cpu",
+    "use_cpu",
+    "tpu",
+    "module",
+    "no_python",
+    "debug",
+    "quiet",
+    "same_network",
+    "enable_cpu_affinity",
+    "downcast_bf16",
+];
+const COMMAND: &str = "accelerate launch";
+
+/// The key of a flag of `accelerate launch` in a config file.
+fn key(flag: &str) -> String {
+    let flag = flag.replace('-', "_");
+    let of_deepspeed = [
+        "deepspeed_",
+        "zero_stage",
+        "zero3_",
+        "offload_",
+        "gradient_accumulation_steps",
+        "gradient_clipping",
+    ];
+    let section = match () {
+        () if flag.starts_with("fsdp_") => "fsdp_config.",
+        () if flag.starts_with("parallelism_config_") => "parallelism_config.",
+        () if flag.starts_with("dynamo_") => "dynamo_config.",
+        () if of_deepspeed.iter().any(|start| flag.starts_with(start)) => "deepspeed_config.",
+        () => "",
+    };
+    format!("{section}{flag}")
+}
+
+/// Reads a config file, or the flags of the one `accelerate launch` of a script.
 pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
-    let keys = Keys::read(text)?;
+    let launches = |words: &[&str]| words.first() == Some(&"launch");
+    let Some(found) = command::of(text, ("accelerate", "launch"), &launches)? else {
+        return of_keys(&Keys::read(text)?);
+    };
+    let is_switch = |flag: &str| SWITCHES.contains(&flag.replace('-', "_").as_str());
+    let (mut flags, rest) = command::keys(&found.words, &key, &is_switch);
+    command::check_files(COMMAND, rest)?;
+    let keys = Keys::read(&format!("compute_environment: LOCAL_MACHINE\n{flags}"))?;
+    if let Some(file) = keys.text("config_file") {
+        return Err(command::elsewhere(COMMAND, &format!("--config_file {file}")));
+    }
+    let is_on = |key: &str| keys.is_on(key);
+    let kind = match (is_on("use_fsdp")?, is_on("use_deepspeed")?, is_on("use_megatron_lm")?) {
+        (true, ..) => "FSDP",
+        (_, true, _) => "DEEPSPEED",
+        (.., true) => "MEGATRON_LM",
+        _ => "MULTI_GPU",
+    };
+    flags += &format!("distributed_type: {kind}\n");
+    let keys = Keys::read(&flags)?;
+    keys.pass(SWITCHES.map(str::to_owned));
+    let mut settings = of_keys(&keys)?;
+    for (why, words) in command::not_read(&found, rest) {
+        if !words.is_empty() {
+            settings.not_judged.insert(why, words);
+        }
+    }
+    Ok(settings)
+}
+
+fn of_keys(keys: &Keys) -> Result<LaunchSettings, Diagnostic> {
     let kind = keys.text("distributed_type").unwrap_or_else(|| "NO".to_owned());
     let mut settings = LaunchSettings {
-        dtype: dtype(&keys)?,
+        dtype: dtype(keys)?,
         offloads: Some(false),
         trains_elsewhere: true,
         ..LaunchSettings::default()
@@ -42,18 +115,18 @@ pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
             settings.zero = Some(ZeroStage::None);
         }
         "FSDP" => {
-            let sharded = fsdp::read(&keys, None)?;
+            let sharded = fsdp::read(keys, None)?;
             (settings.zero, settings.recompute) = (Some(sharded.zero), sharded.recompute);
             settings.offloads = Some(sharded.offloads);
             settings.offloads_parameters = sharded.offloads;
         }
-        "DEEPSPEED" => deepspeed(&keys, &mut settings)?,
+        "DEEPSPEED" => deepspeed(keys, &mut settings)?,
         other => {
             let why = "NO, MULTI_GPU, FSDP and DEEPSPEED are";
             return Err(not_judged(&format!("distributed_type: {other}"), why));
         }
     }
-    degrees(&keys, &mut settings)?;
+    degrees(keys, &mut settings)?;
     keys.refuse(&REFUSED)?;
     keys.finish(IDLE)?;
     settings.not_planned = keys.not_planned();

@@ -4,12 +4,14 @@ use ir::card::{Recompute, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
 use ir::stack::AttentionKernel;
-use ir::tuning::{Adapter, AdapterKind, Module, Modules};
+use ir::tuning::{Adapter, AdapterKind, BaseWeights, Module, Modules};
+use ir::workload::Optimizer;
 
 use serde_json::Value;
 
 use super::super::flags::not_judged;
 use super::super::keys::{Keys, is_off};
+use super::super::limits::bad;
 use super::fsdp;
 use super::tuned;
 
@@ -17,8 +19,7 @@ use super::tuned;
 const IDLE: &str = include_str!("axolotl.txt");
 
 /// Keys that change what runs in a way that no plan has.
-const REFUSED: [(&str, &str); 25] = [
-    ("load_in_8bit", "frozen weights are kept in 16 or 4 bits"),
+const REFUSED: [(&str, &str); 24] = [
     ("peft_layers_to_transform", "adapters are in all layers"),
     ("lora_layers_to_transform", "adapters are in all layers"),
     ("peft_layer_replication", "layers are those of the model"),
@@ -75,6 +76,9 @@ pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     let version = keys.text("fsdp_version");
     let sharded = is_sharded.then(|| fsdp::read(&keys, version.as_deref())).transpose()?;
     let file = keys.text("deepspeed");
+    if sharded.is_some() {
+        tuned::check_gathered(adapter.as_ref(), "load_in_8bit beside fsdp_config")?;
+    }
     let [copies, shards] = [keys.degree("dp_replicate_size")?, keys.degree("dp_shard_size")?];
     if copies.is_some_and(|n| n > 1) && shards.is_some_and(|n| n > 1) {
         return Err(not_judged("dp_replicate_size", "replicas of shards are in no plan"));
@@ -93,8 +97,8 @@ pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         sequence_length: keys.count("sequence_len")?,
         zero: Some(sharded.as_ref().map_or(ZeroStage::None, |sharded| sharded.zero)),
         recompute: Some(sharded.and_then(|sharded| sharded.recompute).unwrap_or(again)),
-        dtype: Some(dtype(&keys, is_sharded || file.is_some() || adapter.is_some())?),
-        optimizer: Some(tuned::optimizer(&keys, "optimizer")?),
+        dtype: Some(keys.dtype(is_bf16(&keys)?, keys.is_on("fp16")?)?),
+        optimizer: Some(optimizer(&keys, is_sharded || file.is_some() || adapter.is_some())?),
         adapter,
         offloads: Some(offloads),
         offloads_parameters: offloads,
@@ -110,6 +114,9 @@ pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
             return Err(not_judged(&format!("attn_implementation: {other}"), why));
         }
     };
+    if adapter.is_some_and(|adapter| adapter.base == BaseWeights::Int8) {
+        settings.not_judged.insert(tuned::UNMEASURED, vec!["load_in_8bit".to_owned()]);
+    }
     let kernels = keys.noted(&KERNELS);
     if !kernels.is_empty() {
         settings.not_judged.insert("kernels are those of the stack", kernels);
@@ -132,17 +139,23 @@ fn words(keys: &Keys) -> Result<(), Diagnostic> {
     }
 }
 
-/// Without FSDP or DeepSpeed its weights are loaded, and trained, in 16 bits.
-fn dtype(keys: &Keys, keeps_single: bool) -> Result<ir::tensor::DType, Diagnostic> {
-    // `auto` is bf16 where the device has it.
-    let is_bf16 = keys.text("bf16").is_some_and(|bf16| bf16 == "auto") || keys.is_on("bf16")?;
-    let dtype = keys.dtype(is_bf16, keys.is_on("fp16")?)?;
-    if is_bf16 && !keeps_single {
-        let why = "without `fsdp_config` or `deepspeed` weights and states are kept in 16 bits, and in a \
-                   plan in single precision";
-        return Err(not_judged("bf16", why));
+/// `auto` is bf16 where the device has it.
+fn is_bf16(keys: &Keys) -> Result<bool, Diagnostic> {
+    Ok(keys.text("bf16").is_some_and(|bf16| bf16 == "auto") || keys.is_on("bf16")?)
+}
+
+/// Its optimizer. Without FSDP or DeepSpeed whole models are loaded, trained and updated in 16 bits.
+fn optimizer(keys: &Keys, keeps_single: bool) -> Result<Optimizer, Diagnostic> {
+    let named = tuned::optimizer(keys, "optimizer")?;
+    match named {
+        _ if keeps_single || !is_bf16(keys)? || named.is_in_place() => Ok(named),
+        Optimizer::AdamW => Ok(Optimizer::AdamW16),
+        _ => {
+            let why = "without `fsdp_config` or `deepspeed` weights and states are kept in 16 bits, and by a \
+                       plan with this optimizer in single precision";
+            Err(not_judged("bf16", why))
+        }
     }
-    Ok(dtype)
 }
 
 fn recompute(keys: &Keys) -> Result<Recompute, Diagnostic> {
@@ -158,22 +171,32 @@ fn recompute(keys: &Keys) -> Result<Recompute, Diagnostic> {
 
 /// Adapters, whose weights Axolotl keeps in single precision.
 fn adapter(keys: &Keys) -> Result<Option<Adapter>, Diagnostic> {
-    let is_4bit = keys.is_on("load_in_4bit")?;
-    let is_quantised = match keys.text("adapter").as_deref() {
+    let [is_4bit, is_8bit] = [keys.is_on("load_in_4bit")?, keys.is_on("load_in_8bit")?];
+    let is_nf4 = match keys.text("adapter").as_deref() {
+        Some("lora") if is_4bit && is_8bit => {
+            return Err(bad("load_in_8bit", "true", "choose 8 or 4 bits"));
+        }
         Some("lora") => is_4bit,
+        Some("qlora") if is_8bit => {
+            return Err(bad("load_in_8bit", "true", "use `adapter: lora`: qlora has 4 bits"));
+        }
         Some("qlora") => is_4bit || keys.get("load_in_4bit").is_none(),
         Some(other) => {
             return Err(not_judged(&format!("adapter: {other}"), "lora and qlora are"));
         }
-        None if is_4bit => {
-            return Err(not_judged("load_in_4bit", "weights in 4 bits are frozen beside adapters"));
+        None if is_4bit || is_8bit => {
+            let key = if is_4bit { "load_in_4bit" } else { "load_in_8bit" };
+            return Err(not_judged(key, "weights in 4 and 8 bits are frozen beside adapters"));
         }
         None => return Ok(None),
     };
-    let doubles = "bnb_config_kwargs.bnb_4bit_use_double_quant";
-    if is_quantised && keys.switch(doubles)? == Some(false) {
-        return Err(not_judged(&format!("{doubles}: false"), "NF4 with double quantisation is"));
-    }
+    let doubles = keys.switch("bnb_config_kwargs.bnb_4bit_use_double_quant")?;
+    let base = match (is_nf4, is_8bit) {
+        (true, _) if doubles == Some(false) => BaseWeights::Nf4Single,
+        (true, _) => BaseWeights::Nf4,
+        (false, true) => BaseWeights::Int8,
+        (false, false) => BaseWeights::Wide,
+    };
     let stated = tuned::targets(keys, "lora_target_modules")?;
     let is_linear = keys.is_on("lora_target_linear")?;
     // As PEFT takes it for models of Llama's kind.
@@ -190,7 +213,7 @@ fn adapter(keys: &Keys) -> Result<Option<Adapter>, Diagnostic> {
         rank: tuned::rank(keys, "lora_r", 8)?,
         targets,
         whole: tuned::whole(keys, "lora_modules_to_save")?.unwrap_or_default(),
-        is_quantised,
+        base,
         is_wide: true,
     }))
 }

@@ -1,21 +1,16 @@
 //! Recipes of LLaMA-Factory, whose other keys are those of the Trainer of Transformers.
 
-use std::fmt::Write as _;
-
 use ir::card::{Recompute, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
 use ir::stack::AttentionKernel;
-use ir::tuning::{Adapter, AdapterKind, Modules};
+use ir::tuning::{Adapter, AdapterKind, BaseWeights, Modules};
 use ir::workload::Optimizer;
 
-use serde_json::Value;
-
-use super::super::flags::{Flags, QUOTES, not_judged};
+use super::super::flags::{Flags, not_judged};
 use super::super::keys::Keys;
 use super::super::limits::bad;
-use super::super::programs;
-use super::super::shell;
+use super::command;
 use super::tuned;
 
 /// Keys that change neither time nor memory.
@@ -47,48 +42,14 @@ fn is_verb(word: &str) -> bool {
 
 /// The keys that a script gives its command as flags; `None` for what is no script.
 fn of_command(text: &str) -> Result<Option<String>, Diagnostic> {
-    if !text.contains(COMMAND) {
-        return Ok(None);
+    let trains =
+        |words: &[&str]| words.first().is_none_or(|next| *next == "train" || !is_verb(next));
+    let Some(found) = command::of(text, (COMMAND, "train"), &trains)? else { return Ok(None) };
+    let (keys, rest) = command::keys(&found.words, &str::to_owned, &|_| false);
+    match rest.first() {
+        Some(word) => Err(command::elsewhere("llamafactory-cli train", word)),
+        None => Ok(Some(keys)),
     }
-    let expanded = shell::expanded(&shell::unwrapped(text), &[])?;
-    expanded.check()?;
-    let all = programs::commands(&expanded.text);
-    let trains = |words: &&Vec<&str>| {
-        let at = words.iter().position(|word| word.ends_with(COMMAND));
-        at.is_some_and(|at| words.get(at + 1).is_none_or(|next| *next == "train" || !is_verb(next)))
-    };
-    let mut runs: Vec<&Vec<&str>> = all.iter().filter(trains).collect();
-    runs.dedup();
-    if runs.len() > 1 {
-        let message = format!("the script starts {} runs of `{COMMAND} train`", runs.len());
-        return Err(Diagnostic::input("bad-settings", message)
-            .hint("give the command of one of them alone"));
-    }
-    let Some(words) = runs.first() else { return Ok(None) };
-    let mut words = words.iter().copied().skip_while(|word| !word.ends_with(COMMAND));
-    let _command = words.next();
-    let mut words = words.skip_while(|word| *word == "train").peekable();
-    let mut keys = String::new();
-    while let Some(word) = words.next() {
-        let Some(flag) = word.strip_prefix("--") else {
-            let shown: String = word.chars().take(80).collect();
-            let message =
-                format!("`{COMMAND} train {shown}` takes settings that are not in this file");
-            return Err(Diagnostic::input("not-judged", message).hint("give that file"));
-        };
-        let (key, value) = match flag.split_once('=') {
-            Some((key, value)) => (key, Some(value)),
-            None => (flag, words.next_if(|word| !word.starts_with("--"))),
-        };
-        let value = value.map_or("true", |value| value.trim_matches(QUOTES));
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
-        let is_word = !value.is_empty() && value.chars().all(is_plain);
-        let value = if is_word { value.to_owned() } else { Value::from(value).to_string() };
-        let key = Value::from(key).to_string();
-        // Writing to a string can't fail.
-        let _ = writeln!(keys, "{key}: {value}");
-    }
-    Ok(Some(keys))
 }
 
 pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
@@ -129,6 +90,9 @@ pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         ..LaunchSettings::default()
     };
     settings.stack.attention = attention(&keys)?;
+    if adapter.is_some_and(|adapter| adapter.base == BaseWeights::Int8) {
+        settings.not_judged.insert(tuned::UNMEASURED, vec!["quantization_bit".to_owned()]);
+    }
     let kernels = keys.noted(&["enable_liger_kernel", "torch_compile"]);
     if !kernels.is_empty() {
         settings.not_judged.insert("kernels are those of the stack", kernels);
@@ -176,33 +140,37 @@ fn optimizer(keys: &Keys) -> Result<Optimizer, Diagnostic> {
 fn adapter(keys: &Keys) -> Result<Option<Adapter>, Diagnostic> {
     let bits = keys.text("quantization_bit");
     let is_whole = keys.text("finetuning_type").as_deref() == Some("full");
-    let is_quantised = match bits.as_deref() {
-        None => false,
-        Some("4") if !is_whole => true,
-        Some("4") => {
-            return Err(not_judged(
-                "quantization_bit: 4",
-                "weights in 4 bits are frozen beside adapters",
-            ));
-        }
+    let bits = match bits.as_deref() {
+        None => 16,
+        Some("4") if !is_whole => 4,
+        Some("8") if !is_whole => 8,
         Some(other) => {
-            let why = "frozen weights are kept in 16 or 4 bits";
+            let why = match is_whole {
+                true => "quantised weights are frozen beside adapters",
+                false => "frozen weights are kept in 16, 8 or 4 bits",
+            };
             return Err(not_judged(&format!("quantization_bit: {other}"), why));
         }
     };
-    for (key, usual) in [
-        ("quantization_method", &["bnb", "BNB", "bitsandbytes"][..]),
-        ("quantization_type", &["nf4"]),
-        ("double_quantization", &["true"]),
+    for (key, usual, is_used) in [
+        ("quantization_method", &["bnb", "BNB", "bitsandbytes"][..], bits < 16),
+        ("quantization_type", &["nf4"], bits == 4),
+        ("double_quantization", &["true", "false"], bits == 4),
     ] {
-        if !is_quantised {
+        if !is_used {
             keys.idle([key.to_owned()]);
             continue;
         }
         if let Some(other) = keys.text(key).filter(|text| !usual.contains(&text.as_str())) {
-            return Err(not_judged(&format!("{key}: {other}"), "NF4 with double quantisation is"));
+            return Err(not_judged(&format!("{key}: {other}"), "bitsandbytes' NF4 and 8 bits are"));
         }
     }
+    let base = match bits {
+        4 if keys.switch("double_quantization")? == Some(false) => BaseWeights::Nf4Single,
+        4 => BaseWeights::Nf4,
+        8 => BaseWeights::Int8,
+        _ => BaseWeights::Wide,
+    };
     if is_whole {
         return Ok(None);
     }
@@ -212,7 +180,7 @@ fn adapter(keys: &Keys) -> Result<Option<Adapter>, Diagnostic> {
         rank: tuned::rank(keys, "lora_rank", 8)?,
         targets: tuned::targets(keys, "lora_target")?.unwrap_or(Modules::LINEAR),
         whole: tuned::whole(keys, "additional_target")?.unwrap_or_default(),
-        is_quantised,
+        base,
         is_wide: !keys.is_on("pure_bf16")?,
     }))
 }

@@ -5,10 +5,12 @@
 
 mod accelerate;
 mod axolotl;
+mod command;
 mod fsdp;
 mod llama_factory;
 mod tuned;
 
+use ir::card::ZeroStage;
 use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
 
@@ -24,6 +26,9 @@ pub(super) use llama_factory::read as llama_factory;
 /// Those of reading the file.
 pub fn with_deepspeed(own: LaunchSettings, text: &str) -> Result<LaunchSettings, Diagnostic> {
     let file = deepspeed::read(text)?;
+    if file.zero == Some(ZeroStage::Parameters) {
+        tuned::check_gathered(own.adapter.as_ref(), "zero_optimization.stage: 3")?;
+    }
     Ok(LaunchSettings {
         deepspeed_file: None,
         data: own.data.or(file.data),

@@ -1,7 +1,7 @@
 //! Adapters and optimizers in the words of Transformers, by which recipes name them.
 
 use ir::diagnostic::Diagnostic;
-use ir::tuning::Modules;
+use ir::tuning::{Adapter, Modules};
 use ir::workload::Optimizer;
 use serde_json::Value;
 
@@ -35,6 +35,23 @@ pub(super) fn optimizer(keys: &Keys, key: &str) -> Result<Optimizer, Diagnostic>
             return Err(not_judged(&format!("{key}: {shown}"), why));
         }
     })
+}
+
+/// What is said of weights in 8 bits.
+pub(super) const UNMEASURED: &str = "no run with frozen weights in 8 bits was measured";
+
+/// Refuses to share out frozen weights that can't be.
+///
+/// # Errors
+/// `not-judged`.
+pub(super) fn check_gathered(adapter: Option<&Adapter>, setting: &str) -> Result<(), Diagnostic> {
+    match adapter {
+        Some(adapter) if !adapter.base.is_gathered() => {
+            let why = "weights that bitsandbytes stores in 8 bits are not sharded";
+            Err(not_judged(setting, why))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Rank of adapters.

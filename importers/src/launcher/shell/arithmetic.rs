@@ -35,9 +35,9 @@ impl Sum<'_> {
     }
 
     fn multiplied(&mut self, depth: u32) -> Option<i64> {
-        let mut value = self.one(depth)?;
+        let mut value = self.power(depth)?;
         while let Some(sign) = self.sign("*/%") {
-            let other = self.one(depth)?;
+            let other = self.power(depth)?;
             value = match sign {
                 '*' => value.checked_mul(other)?,
                 '/' => value.checked_div(other)?,
@@ -45,6 +45,15 @@ impl Sum<'_> {
             };
         }
         Some(value)
+    }
+
+    fn power(&mut self, depth: u32) -> Option<i64> {
+        let value = self.one(depth)?;
+        let Some(rest) = self.rest.strip_prefix("**") else { return Some(value) };
+        self.rest = rest.trim_start();
+        // Powers of powers begin with the last.
+        let power = self.power(depth.checked_sub(1)?)?;
+        value.checked_pow(u32::try_from(power).ok()?)
     }
 
     fn one(&mut self, depth: u32) -> Option<i64> {
@@ -74,6 +83,10 @@ mod tests {
             ("(2+3) * N / 4", Some(7)),
             ("N % 4 - 5", Some(-3)),
             ("7 - 2 - 1", Some(4)),
+            ("2**11", Some(2_048)),
+            ("3 * 2 ** 2 ** 3", Some(768)),
+            ("2 ** -1", None),
+            ("2 ** 64", None),
             ("1 / 0", None),
             ("M + 1", None),
             ("2 +", None),

@@ -34,6 +34,19 @@ impl Branches {
         if skipped { Some(false) } else { sure.then_some(true) }
     }
 
+    /// The same of what stands around the innermost branch or loop.
+    pub(super) fn parent_runs(&self) -> Option<bool> {
+        let outer = &self.0[..self.0.len().saturating_sub(1)];
+        outer.iter().all(|frame| frame.now == Some(true)).then_some(true)
+    }
+
+    /// The loop that begins here runs once, or not at all.
+    pub(super) fn runs_once(&mut self, runs: Option<bool>) {
+        if let Some(frame) = self.0.last_mut() {
+            frame.now = runs;
+        }
+    }
+
     /// Takes a word that begins, parts or ends branches, with the words behind it; returns how many of
     /// those belong to it. `None` for any other word. `value` puts values in place of variables.
     pub(super) fn take(

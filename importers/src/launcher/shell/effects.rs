@@ -52,6 +52,17 @@ pub(super) fn changed<'a>(
         "printf" if rest.first() == Some(&"-v") => {
             Some((Change::Unknown(rest[1..].first().into_iter().copied().collect()), 0))
         }
+        "declare" | "local" if rest.first() == Some(&"-n") => {
+            let names =
+                rest[1..n_line].iter().flat_map(|word| word.trim_end_matches(';').split('='));
+            Some((Change::Unknown(names.filter(|name| is_name(name)).collect()), 0))
+        }
+        word if word.contains("$((") => {
+            let sum = word.split_once("$((").map_or("", |(_, sum)| sum);
+            let own = assignment(word).map(|(name, _)| name);
+            arithmetic(&[sum])
+                .map(|names| (Change::Unknown(own.into_iter().chain(names).collect()), 0))
+        }
         "let" => arithmetic(&rest[..n_line]).map(|names| (Change::Unknown(names), n_line)),
         word if word.starts_with("((") => {
             let closes = |word: &&str| word.trim_end_matches(';').ends_with("))");
@@ -101,6 +112,17 @@ pub(super) fn is_of_command(text: &str, words: &[&str], (at, next): (usize, usiz
             break !ends.contains(word) && !word.starts_with('#');
         }
         before = word;
+        // Elements of an array belong to its assignment.
+        let after = |depth: usize, word: &str| {
+            (depth + word.matches('(').count()).saturating_sub(word.matches(')').count())
+        };
+        let mut depth = after(0, word);
+        while depth > 0
+            && let Some(word) = later.next()
+        {
+            depth = after(depth, word);
+            before = word;
+        }
     };
     let earlier = (0..at).rev().take_while(|at| !ends_line(text, words[*at], words[at + 1]));
     let first = earlier.map(|at| words[at]).find(|word| assignment(word).is_none());

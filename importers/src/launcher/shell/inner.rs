@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 
 use super::super::flags::{QUOTES, quoted};
-use super::DECISIVE;
+use super::{DECISIVE, assignment};
 
 /// Deepest nesting of such commands.
 const DEEPEST: usize = 4;
 /// Programs that give a command in quotes to a shell elsewhere.
-const REMOTE: [&str; 5] = ["ssh", "pdsh", "clush", "tmux", "screen"];
+const REMOTE: [&str; 7] = ["ssh", "pdsh", "clush", "tmux", "screen", "su", "runuser"];
 /// Words of such a program before the command, at most.
 const FARTHEST: usize = 32;
 /// Options of a shell by their names.
@@ -77,7 +77,12 @@ fn once(text: &str) -> Option<String> {
         }
         let (inner, length) = string(&text[start..]);
         all.push_str(&text[end..start]);
-        all.push_str(&inner);
+        // What another shell sets stays there.
+        let sets = inner.split_whitespace().any(|word| assignment(word).is_some());
+        match sets && words[at - 1] != "eval" {
+            true => all.extend(["( ", &inner, "\n)"]),
+            false => all.push_str(&inner),
+        }
         end = start + length;
     }
     (end > 0).then(|| all + &text[end..])

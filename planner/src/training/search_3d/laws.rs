@@ -16,7 +16,7 @@ use ir::card::{
 };
 use ir::measured::GpuFacts;
 use ir::stack::Stack;
-use ir::tuning::{Adapter, AdapterKind, Module, Modules, Tuning};
+use ir::tuning::{Adapter, AdapterKind, BaseWeights, Module, Modules, Tuning};
 use ir::units::{Bytes, BytesPerSecond};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -119,7 +119,7 @@ fn tuning(first: u32, frozen_blocks: u32) -> Tuning {
         rank: 8,
         targets: Modules::ATTENTION,
         whole: Modules::default(),
-        is_quantised: frozen_blocks > 2,
+        base: if frozen_blocks > 2 { BaseWeights::Nf4 } else { BaseWeights::Wide },
         is_wide: false,
     };
     match first {

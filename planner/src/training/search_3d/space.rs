@@ -555,7 +555,9 @@ pub fn leaves(shape: &Shape, space: &Space, pricing: &Pricing<'_>) -> (Vec<Confi
                 n_too_large += 1;
                 continue;
             }
-            for zero in zeros(shape, pins) {
+            let is_gathered = pricing.model.tuning.base().is_gathered();
+            let may_share = |zero: &ZeroStage| is_gathered || *zero != ZeroStage::Parameters;
+            for zero in zeros(shape, pins).into_iter().filter(may_share) {
                 let splits = match pins.split {
                     Some(pinned) => vec![pinned],
                     None if p == 1 || p.saturating_mul(chunk) == n_blocks => vec![Split::Balanced],

@@ -6,7 +6,7 @@ use ir::card::{
 };
 use ir::plan::Parallelism;
 use ir::stack::Stack;
-use ir::tuning::{Adapter, AdapterKind, Module, Modules, Tuning};
+use ir::tuning::{Adapter, AdapterKind, BaseWeights, Module, Modules, Tuning};
 use ir::workload::Optimizer;
 
 use super::*;
@@ -106,7 +106,7 @@ fn tuning(row: &Row) -> Tuning {
         rank: row.number("rank") as u32,
         targets,
         whole: Modules::default(),
-        is_quantised: row.get("base") == "nf4",
+        base: if row.get("base") == "nf4" { BaseWeights::Nf4 } else { BaseWeights::Wide },
         is_wide: row.get("optimizer") == "adamw",
     };
     Tuning { adapter: Some(adapter), ..Tuning::default() }
@@ -195,6 +195,54 @@ fn peak(row: &Row) -> f64 {
         "allocated" | "active" | "peak" => bytes,
         "nvidia-smi" => bytes + Reserve::device().bytes(&degrees, bytes),
         _ => bytes + VARYING * bytes,
+    }
+}
+
+/// Frozen weights in 8 bits take half of their bytes in 16, to the byte; their inputs are kept as those of trained
+/// weights.
+#[test]
+fn weights_in_eight_bits_take_half() {
+    let rows = rows();
+    let row =
+        rows.iter().find(|row| row.get("base") == "nf4" && row.get("shared") == "none").unwrap();
+    let of = |base: BaseWeights, targets: Modules| {
+        let adapter = Adapter { base, targets, ..tuning(row).adapter.unwrap() };
+        let tuning = Tuning { adapter: Some(adapter), ..Tuning::default() };
+        let model = ModelCard { tuning, ..ModelCard::uniform(card(row)) };
+        let (system, stack) = (a100(), preset("peft").unwrap());
+        let constants = Constants::nominal(&stack);
+        let pricing = Pricing::unlimited(&model, &system, &stack, &constants);
+        let degrees = Parallelism { micro_batch: 1, n_micro_batches: 2, ..Parallelism::default() };
+        let stage = ir::plan::Stage {
+            ops: Vec::new(),
+            blocks: 0..model.n_blocks(),
+            recompute: Recompute::None,
+            each: Vec::new(),
+            mesh: None,
+        };
+        let priced = pricing.price(&degrees, false).unwrap();
+        let figures = priced.stage(&stage, Place::of(0, 1)).unwrap();
+        (figures.persistent(), figures.activation)
+    };
+    let card = card(row);
+    // Llama's attention and feed-forward by hand: q and o, k and v, three products.
+    let kv = card.hidden * card.n_kv_heads / card.n_heads;
+    let linear = u64::from(card.n_layers)
+        * (2 * card.hidden * card.hidden
+            + 2 * card.hidden * kv
+            + 3 * card.hidden * card.feed_forward);
+    for targets in [Modules::LINEAR, Modules::default().with(Module::Query)] {
+        let [wide, int8, single, double] =
+            [BaseWeights::Wide, BaseWeights::Int8, BaseWeights::Nf4Single, BaseWeights::Nf4]
+                .map(|base| of(base, targets));
+        let less = |base: f64, other: f64| (wide.0 - base) / linear as f64 - (2.0 - other);
+        assert!(less(int8.0, 1.0).abs() < 1e-9, "{}", less(int8.0, 1.0));
+        assert!(
+            less(single.0, 0.5625).abs() < 1e-9 && less(double.0, 0.515_869_140_625).abs() < 1e-9
+        );
+        let is_kept = targets == Modules::LINEAR;
+        assert_eq!((int8.1 == wide.1, single.1 == wide.1), (is_kept, true));
+        assert!(int8.1 >= wide.1);
     }
 }
 

@@ -9,6 +9,8 @@
 //! kept       e r T; single-precision adapters a copy of their input, 2 k T
 //! frozen     no product for the weight's gradient, whose input is not kept but for an adapter
 //! 4 bits     each pass reads the weight and writes it in 16 bits: (0.516 + e) n k bytes
+//! 8 bits     forward 7 k T bytes of the input to FP16 and INT8, 6 n T of the output from INT32; backward
+//!            7 n k of the weight to 16 bits and its scaling in place; the input is kept as for a trained weight
 //! lengths    r k by n, added to the weight and summed: 4 e n k bytes a forward pass
 //! ```
 //!
@@ -16,7 +18,7 @@
 
 use ir::card::BlockGroup;
 use ir::plan::Parallelism;
-use ir::tuning::{AdapterKind, Module, NF4_BYTES, Tuning};
+use ir::tuning::{AdapterKind, BaseWeights, Module, Tuning};
 use ir::workload::Optimizer;
 
 use super::Pricing;
@@ -105,19 +107,25 @@ fn weights(group: &BlockGroup, degrees: &Parallelism) -> Vec<Weight> {
     dense.chain(experts).collect()
 }
 
-/// Whether a weight of a block is kept in 4 bits.
-fn is_quantised(pricing: &Pricing<'_>, module: Module) -> bool {
-    let adapter = pricing.model.tuning.adapter.filter(|adapter| adapter.is_quantised);
-    adapter.is_some_and(|adapter| {
+/// Bytes of LLM.int8() that a product moves beside its operands (bitsandbytes 0.50, `MatMul8bitLt`): an element of
+/// the input to FP16 and to INT8, of the output from INT32, and backward of the weight to 16 bits, scaled in place.
+const INT8_MOVED: [f64; 3] = [7.0, 6.0, 7.0];
+
+/// How a weight of a block is stored.
+fn stored(pricing: &Pricing<'_>, module: Module) -> BaseWeights {
+    let adapter = pricing.model.tuning.adapter;
+    let is_stored = adapter.is_some_and(|adapter| {
         !pricing.stack.keeps.quantises_targets || adapter.targets.has(module)
-    })
+    });
+    if is_stored { pricing.model.tuning.base() } else { BaseWeights::Wide }
 }
 
 /// Bytes of the largest weight that is made 16 bits wide for its product.
 pub(super) fn largest_widened(pricing: &Pricing<'_>, degrees: &Parallelism) -> f64 {
     let of = |group: &BlockGroup| {
         let weights = weights(group, degrees);
-        let wide = weights.iter().filter(|weight| is_quantised(pricing, weight.module));
+        let wide =
+            weights.iter().filter(|weight| stored(pricing, weight.module) != BaseWeights::Wide);
         let one = |weight: &Weight| weight.own[0] as f64 * weight.own[1] as f64;
         wide.map(one).fold(0.0, f64::max)
     };
@@ -169,7 +177,7 @@ pub(super) fn tuned(
     kind.per_op_s += more_s[0] / 2.0;
     kind.backward_s = (kind.backward_s - spared * kind.weight_s).max(0.0) + more_s[1];
     kind.weight_s *= 1.0 - spared;
-    let needs = |module| tuning.needs_input(module);
+    let needs = |module| tuning.needs_input(module) || stored(pricing, module) == BaseWeights::Int8;
     let kept =
         written + kept_by_adapters(pricing, &weights) - unneeded(pricing, group, degrees, needs);
     add_kept(&mut kind, kept);
@@ -198,10 +206,8 @@ fn hold(kind: &mut Kind, pricing: &Pricing<'_>, weights: &[Weight]) {
         if tuning.trains(weight.module) {
             trained[part] += elements;
             lines[part] += weight.count * (weight.own[0] as f64 + weight.own[1] as f64);
-        } else if is_quantised(pricing, weight.module) {
-            frozen[part] += NF4_BYTES * elements;
         } else {
-            frozen[part] += bytes * elements;
+            frozen[part] += stored(pricing, weight.module).bytes().unwrap_or(bytes) * elements;
         }
         if let Some(adapter) = tuning.adapter {
             let rank = tuning.rank(weight.module);
@@ -242,17 +248,24 @@ fn spared(weights: &[Weight], tuning: &Tuning) -> f64 {
 const RANKS: u64 = 8;
 const UNALIGNED: f64 = 1.25;
 
-/// Seconds that adapters, and weights in 4 bits, add to a forward and to a backward pass.
+/// Seconds that adapters, and quantised weights, add to a forward and to a backward pass.
 fn adapters_s(pricing: &Pricing<'_>, weights: &[Weight]) -> [f64; 2] {
     let Some(adapter) = pricing.model.tuning.adapter else { return [0.0; 2] };
     let rates = pricing.system.rates(pricing.stack, pricing.constants, pricing.dtype);
     let bytes = element(pricing.dtype);
     let mut seconds = [0.0; 2];
     for weight in weights {
-        if is_quantised(pricing, weight.module) {
-            let widening = rates.pointwise((NF4_BYTES + bytes) * weight.elements());
-            seconds = seconds.map(|pass| pass + widening);
-        }
+        let moved = match stored(pricing, weight.module) {
+            BaseWeights::Wide => [0.0; 2],
+            BaseWeights::Int8 => {
+                let [input, output, widening] = INT8_MOVED;
+                let [k, n] = weight.own.map(|extent| extent as f64);
+                let casts = weight.count * weight.tokens * (input * k + output * n);
+                [casts, widening * weight.elements()]
+            }
+            base => [(base.bytes().unwrap_or(bytes) + bytes) * weight.elements(); 2],
+        };
+        seconds = [0, 1].map(|pass| seconds[pass] + rates.pointwise(moved[pass]));
         let rank = pricing.model.tuning.rank(weight.module);
         if rank > 0 {
             let wide = if adapter.is_wide { WIDE_MOVED } else { 0.0 };

@@ -1,0 +1,126 @@
+//! Variables without a value, where flags may stand.
+
+use super::super::flags::{QUOTES, ends_line, quoted};
+use super::{Expanded, Shell, is_decisive, is_named};
+
+/// What stands before a word.
+#[derive(Default)]
+pub(super) struct Behind {
+    /// Whether a program or a flag does.
+    is_command: bool,
+    last: String,
+}
+
+impl Behind {
+    /// Notes the variables of a word, as written in the script and with values.
+    pub(super) fn take(
+        &mut self,
+        shell: &mut Shell,
+        (word, written): (&str, &str),
+        expanded: &mut Expanded,
+    ) {
+        if self.is_command {
+            shell.note_used(word);
+            if !takes_value(&self.last) || is_of_flags(written) {
+                shell.name_unset(written, expanded);
+            }
+        }
+        self.is_command |= written.ends_with(".py") || written.starts_with("--");
+        if !written.is_empty() {
+            written.clone_into(&mut self.last);
+        }
+    }
+}
+
+/// Whether a flag may take the word behind it. Switches are known by how they begin.
+fn takes_value(word: &str) -> bool {
+    const SWITCHES: [&str; 9] = [
+        "--use-",
+        "--no-",
+        "--overlap-",
+        "--disable-",
+        "--enable-",
+        "--bf16",
+        "--fp16",
+        "--sequence-parallel",
+        "--swiglu",
+    ];
+    let is_switch = SWITCHES.iter().any(|start| word.starts_with(start));
+    word.starts_with("--") && !word.contains('=') && !is_switch
+}
+
+/// Whether a variable is named after flags: `$EXTRA_ARGS`.
+fn is_of_flags(word: &str) -> bool {
+    let name = word.to_uppercase();
+    ["ARG", "OPT", "FLAG"].iter().any(|part| name.contains(part))
+}
+
+/// Whether a word stands for all arguments, or for those from one on.
+pub(super) fn is_rest(word: &str) -> bool {
+    ["$@", "$*"].contains(&word) || word.starts_with("${@")
+}
+
+impl Shell {
+    /// Lists a word that is a variable without a value, where flags may stand.
+    fn name_unset(&self, word: &str, expanded: &mut Expanded) {
+        let name = word.trim_matches(QUOTES);
+        let has_rest = self.has_arguments || self.functions.is_inside();
+        if name.starts_with(['$', '`']) && (has_rest || !is_rest(name)) {
+            let known =
+                self.values.iter().filter(|(_, value)| value.as_deref().is_some_and(is_decisive));
+            let mut decisive = self.maybe.iter().chain(known.map(|(known, _)| known));
+            let is_maybe = decisive.any(|maybe| is_named(name, maybe));
+            let of = if is_maybe { &mut expanded.undecided } else { &mut expanded.unset };
+            of.push(name.to_owned());
+        }
+    }
+
+    /// Notes the variables of a word inside a function.
+    fn note_used(&mut self, word: &str) {
+        if self.functions.is_inside() {
+            let parts = word.split('$').skip(1);
+            let names = parts.map(|part| {
+                let part = part.trim_start_matches('{');
+                part.split(|c: char| c != '_' && !c.is_ascii_alphanumeric()).next().unwrap_or("")
+            });
+            self.used.extend(names.filter(|name| !name.is_empty()).map(str::to_owned));
+        }
+    }
+}
+
+/// Flags that begin a line behind one that ends the command of a program: no shell gives them to it.
+pub(crate) fn behind_ends(text: &str) -> Vec<String> {
+    let words = quoted(text);
+    let (mut is_command, mut depth, mut found) = (false, 0_usize, Vec::new());
+    for (at, word) in words.iter().enumerate() {
+        let begins = at > 0 && ends_line(text, words[at - 1], word);
+        let is_flag = word.starts_with("--");
+        if begins && is_flag && is_command && depth == 0 {
+            found.push(word.split('=').next().unwrap_or(word).chars().take(120).collect());
+        }
+        is_command &= !begins || is_flag;
+        is_command |= word.trim_matches(QUOTES).ends_with(".py");
+        depth = (depth + word.matches('(').count()).saturating_sub(word.matches(')').count());
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::behind_ends;
+
+    #[test]
+    fn lines_behind_the_end_of_a_command_are_named() {
+        for (text, flags) in [
+            ("a.py \\\n --b 1 \\\n --c", &[][..]),
+            ("a.py \\\n --b 1\n --c=2", &["--c"]),
+            ("a.py \\ \n --b 1", &["--b"]),
+            ("a.py \\\n #--b 1 \\\n --c", &["--c"]),
+            ("a.py \\\n\n --c", &["--c"]),
+            ("A=(\n --b 1\n --c\n)\na.py ${A[@]} \\\r\n --d", &[]),
+            ("--a 1\n--b 2", &[]),
+        ] {
+            assert_eq!(behind_ends(text), flags, "{text}");
+        }
+    }
+}
