@@ -81,7 +81,7 @@ impl Run<'_> {
 }
 
 pub(crate) fn late() -> Diagnostic {
-    let message = "the time limit passed while the model was read";
+    let message = "the time limit passed while model and cluster were read";
     Diagnostic::error(Blame::NotFound, "deadline", message).hint("raise --time-limit")
 }
 

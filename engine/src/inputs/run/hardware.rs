@@ -1,14 +1,19 @@
-//! What the devices of a run leave of its software stack.
+//! What the devices of a run leave of its software stack, and what memory they have for its states.
 
 use cost_model::kernels::attention_kernel::{MOST_HEAD, Missing, on_chips};
+use cost_model::runs::forms::model::counts::n_parameters;
+use cost_model::runs::memory::states::state_bytes;
 use exporters::runs::find;
+use ir::card::ZeroStage;
 use ir::chip::Chip;
 use ir::diagnostic::Diagnostic;
 use ir::plan::Parallelism;
 use ir::stack::{AttentionLibrary, Stack};
+use ir::units::Bytes;
 
 use super::measured;
 use super::setting::Setting;
+use super::tuned;
 
 /// The largest share of the peak that a published run of A100 reached, in model FLOPs (llm-foundry's table
 /// of its benchmarks).
@@ -16,6 +21,26 @@ const MOST_OF_A100: f64 = 0.6423;
 const UNFUSED: &str = "unfused-attention";
 
 impl Setting {
+    /// Bytes that lie on the devices under any plan: each weight once, and what the optimizer keeps of it
+    /// unless hosts may.
+    pub fn least_resident(&self) -> Bytes {
+        let format = tuned::format(self);
+        if !self.model.tuning.is_whole() {
+            return Bytes((n_parameters(&self.model) as f64 * tuned::least_bytes(self)) as u64);
+        }
+        let each = state_bytes(format, self.numbers.optimizer, ZeroStage::None, 1.0);
+        let states = each.master_weights + each.optimizer_states;
+        let each = each.parameters + if self.request.no_offload { states } else { 0.0 };
+        Bytes((n_parameters(&self.model) as f64 * each) as u64)
+    }
+
+    /// Bytes that all devices hold; `None` where one has no limit.
+    pub fn room_of_all(&self) -> Option<Bytes> {
+        let limits = self.cluster.devices.iter().map(ir::cluster::Device::memory_limit);
+        let add = |sum: u64, limit: Option<Bytes>| Some(sum.saturating_add(self.room(limit?).0));
+        limits.into_iter().try_fold(0, add).map(Bytes)
+    }
+
     /// The stack as devices of a chip run it, where the others run it otherwise.
     pub(crate) fn stack_on(&self, chip: Chip) -> Option<Stack> {
         let (dtype, head_dim) = (self.numbers.dtype, self.head_dim());

@@ -25,6 +25,7 @@ const UNKNOWN_TYPE: &str = "unknown-model-type";
 const SEQUENCE: &str = "sequence";
 
 /// A model card and what it was read off.
+#[derive(Clone)]
 pub struct Model {
     /// Its blocks and ends.
     pub card: ModelCard,

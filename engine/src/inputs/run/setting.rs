@@ -9,18 +9,16 @@ use cost_model::kernels::plain_product::peak;
 use cost_model::runs::forms::constants::{Constant, Constants};
 use cost_model::runs::forms::corrections::Corrections;
 use cost_model::runs::forms::hosts;
-use cost_model::runs::forms::model::counts::n_parameters;
 use cost_model::runs::forms::model::{Offload, Pricing, shape};
 use cost_model::runs::forms::system::System;
 use cost_model::runs::judge::costs::PipelineCosts;
 use cost_model::runs::measured::LayerPricing;
-use cost_model::runs::memory::states::state_bytes;
 use cost_model::runs::oracle::{self, StageOracle};
 use cost_model::runs::unlike::{Fleet, NodeGroup, groups_of};
 use documents::plan::losses::ReplacedDocument;
 use documents::plan::request::RequestDocument;
 use exporters::training::Lack;
-use ir::card::{ModelCard, SequenceParallel, Skew, ZeroStage};
+use ir::card::{ModelCard, SequenceParallel, Skew};
 use ir::cluster::{Cluster, Device, DeviceKind};
 use ir::diagnostic::Diagnostic;
 use ir::hyperparameters::Hyperparameters;
@@ -99,6 +97,8 @@ pub struct Setting {
     pub has_tokens: bool,
     /// What was asked for.
     pub request: RequestDocument,
+    /// The model as it was read, where that may serve again.
+    pub(super) source: Option<Arc<Model>>,
 }
 
 impl Setting {
@@ -107,8 +107,21 @@ impl Setting {
     /// # Errors
     /// Those of the readers, and `global-batch` where the step has no size.
     pub fn of(args: &PlanRequest) -> Result<Self, Diagnostic> {
+        let flags = (args.training.sequence_length, &args.problem.model);
+        Self::of_model(args, Arc::new(model::read(&args.model, flags.0, flags.1)?))
+    }
+
+    /// The same for another request of the same model, which is not read again.
+    ///
+    /// # Errors
+    /// Those of [`Self::of`].
+    pub fn again(&self, args: &PlanRequest) -> Result<Self, Diagnostic> {
+        self.source.clone().map_or_else(|| Self::of(args), |source| Self::of_model(args, source))
+    }
+
+    fn of_model(args: &PlanRequest, source: Arc<Model>) -> Result<Self, Diagnostic> {
         let flags = &args.training;
-        let mut model = model::read(&args.model, flags.sequence_length, &args.problem.model)?;
+        let mut model = Model::clone(&source);
         let sequence = model.tokens.unwrap_or(1);
         let global_batch = global_batch::samples(args, model.tokens, model.graph.is_some())?;
         if global_batch > MOST_SAMPLES {
@@ -142,6 +155,7 @@ impl Setting {
         let mut request = asked::of_training(args)?;
         request.pin = pins::with(request.pin, sharded);
         setting.ask(request)?;
+        setting.source = Some(source);
         setting.edge_density = edges::asked(&args.allow_lossy)?;
         Ok(setting)
     }
@@ -269,6 +283,7 @@ impl Setting {
             sequence,
             has_tokens: tokens.is_some(),
             request: RequestDocument::default(),
+            source: None,
         };
         setting.layer_pricing().map_or(Ok(()), |pricing| pricing.check())?;
         setting.fit_stack();
@@ -285,26 +300,6 @@ impl Setting {
             host_memory: &self.system.host_memory,
             offload: self.offload,
         })
-    }
-
-    /// Bytes that lie on the devices under any plan: each weight once, and what the optimizer keeps of it
-    /// unless hosts may.
-    pub fn least_resident(&self) -> Bytes {
-        let format = tuned::format(self);
-        if !self.model.tuning.is_whole() {
-            return Bytes((n_parameters(&self.model) as f64 * tuned::least_bytes(self)) as u64);
-        }
-        let each = state_bytes(format, self.numbers.optimizer, ZeroStage::None, 1.0);
-        let states = each.master_weights + each.optimizer_states;
-        let each = each.parameters + if self.request.no_offload { states } else { 0.0 };
-        Bytes((n_parameters(&self.model) as f64 * each) as u64)
-    }
-
-    /// Bytes that all devices hold; `None` where one has no limit.
-    pub fn room_of_all(&self) -> Option<Bytes> {
-        let limits = self.cluster.devices.iter().map(ir::cluster::Device::memory_limit);
-        let add = |sum: u64, limit: Option<Bytes>| Some(sum.saturating_add(self.room(limit?).0));
-        limits.into_iter().try_fold(0, add).map(Bytes)
     }
 
     /// Costs of a plan for the judge, within a limit of each device.

@@ -117,7 +117,18 @@ pub fn may_be_freed(request: &PlanRequest, (filled, error): (&PlanRequest, &Diag
 /// # Errors
 /// Those of [`Setting::of`] and of the plan on its model and cluster; `not-replaced`.
 pub fn setting(request: &PlanRequest) -> Result<Setting, Diagnostic> {
-    let mut setting = Setting::of(request)?;
+    with_replaced(request, Setting::of(request)?)
+}
+
+/// The same of another request for the model of a setting, which is not read again.
+///
+/// # Errors
+/// Those of [`setting`].
+pub fn again(request: &PlanRequest, of: &Setting) -> Result<Setting, Diagnostic> {
+    with_replaced(request, of.again(request)?)
+}
+
+fn with_replaced(request: &PlanRequest, mut setting: Setting) -> Result<Setting, Diagnostic> {
     if let Some(path) = &request.training.replace {
         let document = plan_file::document(path)?;
         let (replaced, stand_in) = replaced(request, &document, &setting)?;

@@ -62,7 +62,7 @@ pub fn runners(
         let nodes = slice.into_iter().chain(limits.nodes).min();
         let limits = Limits { time, nodes, ..limits.clone() };
         // An error: it runs no such model, or no plan that fits.
-        if let Ok(step) = recommended_for(request, executor, &limits) {
+        if let Ok(step) = recommended_for((request, setting), executor, &limits) {
             runners.others.push(Elsewhere { name, step });
         }
     }
@@ -75,12 +75,12 @@ pub fn runners(
 /// # Errors
 /// Those of `--for`.
 fn recommended_for(
-    request: &PlanRequest,
+    (request, setting): (&PlanRequest, &Setting),
     executor: Executor,
     limits: &Limits,
 ) -> Result<Option<Nanos>, Diagnostic> {
     let request = PlanRequest { executor: Some(executor), ..request.clone() };
-    let setting = replaced::setting(&request)?;
+    let setting = replaced::again(&request, setting)?;
     let space = setting.space()?;
     let is_simplest = recommended::applies(&request)?;
     let found = plan::found((&setting, is_simplest), &space, &Options::within(limits))?;

@@ -122,7 +122,7 @@ pub(super) fn of_each_kind(
         let mut request = request.clone();
         request.problem.without.extend(others.map(|other| (*other).to_owned()));
         let is_simplest = recommended::applies(&request).ok()?;
-        let setting = replaced::setting(&request).ok()?;
+        let setting = replaced::again(&request, setting).ok()?;
         let time = left().into_iter().chain(longest).min();
         let limits = Limits { time, nodes: Some(NODES_OF_KIND), ..limits.clone() };
         let found =

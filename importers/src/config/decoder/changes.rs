@@ -129,6 +129,12 @@ pub(super) fn nemotron_h(style: &mut Style, fields: Fields<'_>) -> Result<(), Di
     Ok(())
 }
 
+/// A part of a family that is not written out.
+fn unsupported(name: &str, value: &Value, what: &str) -> Diagnostic {
+    Diagnostic::input("unsupported-trait", format!("`{name}` is {value}: {what}"))
+        .hint("export the model to ONNX and import that")
+}
+
 /// Models with embeddings of each layer are refused.
 pub(super) fn gemma4(style: &mut Style, fields: Fields<'_>) -> Result<(), Diagnostic> {
     for (name, what) in [
@@ -137,12 +143,12 @@ pub(super) fn gemma4(style: &mut Style, fields: Fields<'_>) -> Result<(), Diagno
     ] {
         let stated = fields.get(name).filter(|value| value.as_u64() != Some(0));
         if let Some(value) = stated {
-            return Err(invalid(name, value, what));
+            return Err(unsupported(name, value, what));
         }
     }
     if fields.flag("use_double_wide_mlp")? == Some(true) {
         let value = Value::from(true);
-        return Err(invalid("use_double_wide_mlp", &value, "wider layers are not written out"));
+        return Err(unsupported("use_double_wide_mlp", &value, "wider layers are not written out"));
     }
     if fields.flag("enable_moe_block")? != Some(true) {
         style.mixture = None;
@@ -169,7 +175,7 @@ pub(super) fn zamba(_: &mut Style, fields: Fields<'_>) -> Result<(), Diagnostic>
 
 pub(super) fn doge(_: &mut Style, fields: Fields<'_>) -> Result<(), Diagnostic> {
     match fields.get("is_moe").filter(|value| value.as_bool() == Some(true)) {
-        Some(value) => Err(invalid("is_moe", value, "experts of one row each cannot be planned")),
+        Some(value) => Err(unsupported("is_moe", value, "experts of one row each cannot be planned")),
         None => Ok(()),
     }
 }
