@@ -19,6 +19,7 @@ mod torchtitan;
 use std::io::Read;
 use std::path::Path;
 
+use flags::{QUOTES, quoted};
 use ir::diagnostic::Diagnostic;
 use ir::launch::{LaunchSettings, ServerStart};
 use ir::tensor::DType;
@@ -127,7 +128,11 @@ impl Launcher {
             ("--pipeline-model-parallel", Self::Megatron),
             ("--parallelism.", Self::Torchtitan),
             ("--training.", Self::Torchtitan),
+            ("axolotl train", Self::Axolotl),
+            ("axolotl.cli", Self::Axolotl),
             ("accelerate launch", Self::Accelerate),
+            ("accelerate-launch", Self::Accelerate),
+            ("accelerate.commands.launch", Self::Accelerate),
             ("train_micro_batch_size_per_gpu", Self::DeepSpeed),
             ("\"train_batch_size\"", Self::DeepSpeed),
             ("\"zero_optimization\"", Self::DeepSpeed),
@@ -212,6 +217,16 @@ pub fn read_for(
         let expanded = shell::expanded(&shell::unwrapped(text), &[])?;
         expanded.check()?;
         let shell::Expanded { text: words, unset, .. } = expanded;
+        // Strings of several words are printed, or are scripts of their own.
+        let is_word =
+            |word: &&str| !(word.starts_with(QUOTES) && word.contains(char::is_whitespace));
+        let run: Vec<&str> = quoted(&words).into_iter().filter(is_word).collect();
+        if Launcher::guess(text) == Some(launcher) && Launcher::guess(&run.join(" ")).is_none() {
+            let message =
+                "no command of the script that is known to run has flags of this launcher";
+            return Err(Diagnostic::input("bad-settings", message)
+                .hint("give the flags as the program gets them, such as `bash -x` prints them"));
+        }
         let command = match launcher.serves() {
             true => check_servers(launcher, text).map(|()| None)?,
             false => programs::command(&words)?,
@@ -226,7 +241,7 @@ pub fn read_for(
         }
         let behind = shell::behind_ends(text);
         if !behind.is_empty() {
-            settings.not_judged.insert("a shell ends the command before their lines", behind);
+            settings.not_judged.insert(shell::BEHIND_ENDS, behind);
         }
         Ok(settings)
     };

@@ -42,7 +42,7 @@ const UNPRICED: [&str; 15] = [
 /// `bad-settings`, `unknown-flag`, `file-too-large`.
 pub(super) fn starts(is_vllm: bool, text: &str) -> Result<Vec<ServerStart>, Diagnostic> {
     let text = &*shell::unwrapped(text);
-    check_loops(is_vllm, &quoted(text))?;
+    check_loops(is_vllm, text)?;
     // A script that its arguments choose a start of, as exported ones are: each choice is one.
     let chosen = shell::choices(text);
     if chosen.is_empty() {
@@ -74,7 +74,8 @@ fn of_script(
     expanded.check()?;
     let shell::Expanded { text, mut unset, .. } = expanded;
     let words = quoted(&text);
-    let is_start = |at: &usize| begins(is_vllm, &words, *at) && !is_printed(&text, &words[..=*at]);
+    let is_start =
+        |at: &usize| begins((is_vllm, &text), &words, *at) && !is_printed(&text, &words[..=*at]);
     let starts: Vec<usize> = (0..words.len()).filter(is_start).collect();
     check_number(starts.len())?;
     let mut ends: Vec<usize> = starts.iter().skip(1).map(|at| first(&words, *at)).collect();
@@ -143,13 +144,13 @@ fn is_of_later_host(segment: &str) -> bool {
 }
 
 /// Refuses starts in loops, which are of a number that the script does not write down.
-fn check_loops(is_vllm: bool, words: &[&str]) -> Result<(), Diagnostic> {
-    let mut depth = 0_usize;
+fn check_loops(is_vllm: bool, text: &str) -> Result<(), Diagnostic> {
+    let (words, mut depth) = (quoted(text), 0_usize);
     for at in 0..words.len() {
         match words[at].trim_end_matches(';') {
             "do" => depth += 1,
             "done" => depth = depth.saturating_sub(1),
-            _ if depth > 0 && begins(is_vllm, words, at) => {
+            _ if depth > 0 && begins((is_vllm, text), &words, at) => {
                 let message = "the script starts servers in a loop";
                 return Err(Diagnostic::input("bad-settings", message)
                     .hint("write each start on a line of its own"));
@@ -160,23 +161,38 @@ fn check_loops(is_vllm: bool, words: &[&str]) -> Result<(), Diagnostic> {
     Ok(())
 }
 
+/// The image of vLLM, whose own program serves.
+const IMAGE: &str = "vllm/vllm-openai";
+
+/// Whether an image is started with its own program: not pulled, and without another one behind it.
+fn is_run(text: &str, words: &[&str], at: usize) -> bool {
+    let earlier = (1..=at).rev().take_while(|at| !ends_line(text, words[at - 1], words[*at]));
+    let mut earlier = earlier.map(|at| words[at - 1]);
+    let mut later = words[at..].iter().zip(&words[at + 1..]);
+    let mut later = later.by_ref().take_while(|(word, next)| !ends_line(text, word, next));
+    earlier.all(|word| word != "pull" && word != "--entrypoint")
+        && !later.any(|(word, next)| {
+            let name = word.rsplit('/').next().unwrap_or(word);
+            name == "vllm" && *next == "serve" || next.starts_with("vllm.entrypoints")
+        })
+}
+
 /// Whether a word is the program that serves.
-fn begins(is_vllm: bool, words: &[&str], at: usize) -> bool {
+fn begins((is_vllm, text): (bool, &str), words: &[&str], at: usize) -> bool {
     let word = words[at];
+    if word.starts_with(IMAGE) {
+        return is_vllm && is_run(text, words, at);
+    }
     let is_after = |program: &str| at > 0 && words[at - 1].rsplit('/').next() == Some(program);
     match is_vllm {
-        true => {
-            word.starts_with("vllm.entrypoints")
-                || word.starts_with("vllm/vllm-openai")
-                || word == "serve" && is_after("vllm")
-        }
+        true => word.starts_with("vllm.entrypoints") || word == "serve" && is_after("vllm"),
         false => word == "sglang.launch_server" || word == "serve" && is_after("sglang"),
     }
 }
 
 /// The first word of a start: variables that are set before it, then its program.
 fn first(words: &[&str], at: usize) -> usize {
-    if words[at].starts_with("vllm/vllm-openai") {
+    if words[at].starts_with(IMAGE) {
         return at;
     }
     let is_before = |word: &&&str| {

@@ -18,14 +18,17 @@ use branches::Branches;
 pub(super) use choices::choices;
 use effects::{Change, Functions};
 pub(super) use inner::nesting;
-pub(super) use unset::behind_ends;
-use unset::{Behind, is_rest};
+pub(super) use unset::{BEHIND_ENDS, behind_ends};
+use unset::{Behind, is_decisive, is_flags, is_rest};
 
 use super::flags::{QUOTES, ends_line, quoted, substitution};
 use super::limits::MAX_BYTES;
 
 /// Deepest nesting of defaults.
 const MAX_DEPTH: u32 = 16;
+
+/// Bytes of an array at most of which one element is taken.
+const LONGEST: usize = 4_096;
 
 /// Words behind which a command may not run.
 const MAYBE: [&str; 2] = ["&&", "||"];
@@ -188,15 +191,6 @@ fn assignment(word: &str) -> Option<(&str, &str)> {
         .then_some((name, value))
 }
 
-fn is_flags(value: &str) -> bool {
-    value.trim_start_matches([' ', '\t', '\r', '\n', '\\']).starts_with('-')
-}
-
-/// Whether a value holds flags that a plan hangs on.
-fn is_decisive(value: &str) -> bool {
-    is_flags(value) && DECISIVE.iter().any(|part| value.contains(part))
-}
-
 /// Whether a script names a variable.
 fn is_named(text: &str, name: &str) -> bool {
     [format!("${name}"), format!("${{{name}")].iter().any(|mark| text.contains(mark))
@@ -222,8 +216,8 @@ struct Shell {
     changed_later: Vec<String>,
     /// Whether the script sets its own arguments.
     has_arguments: bool,
-    /// Names that each subshell around a word sets, `( .. )`.
-    of_subshells: Vec<BTreeSet<String>>,
+    /// What each subshell around a word sets, `( .. )`, with what it was before.
+    of_subshells: Vec<BTreeMap<String, Option<Option<String>>>>,
 }
 
 impl Shell {
@@ -234,8 +228,8 @@ impl Shell {
     /// Takes a value; returns what stays of the words.
     fn assign(&mut self, text: &str, assigned: Assigned<'_>, expanded: &mut Expanded) -> String {
         let Assigned { name, mut value, mut adds, is_sure, is_own } = assigned;
-        if let Some(names) = self.of_subshells.last_mut() {
-            names.insert(name.to_owned());
+        if let Some(before) = self.of_subshells.last_mut() {
+            before.entry(name.to_owned()).or_insert_with(|| self.values.get(name).cloned());
         }
         if self.used.contains(name)
             && !self.functions.is_inside()
@@ -255,7 +249,8 @@ impl Shell {
         let is_in_function = self.functions.is_inside();
         // Functions may be called before or after what stands outside of them, or not.
         let is_elsewhere = is_in_function != self.of_functions.contains(name);
-        if (is_own && is_named(text, name) || is_other && is_elsewhere) && !adds {
+        let is_unsure = is_other && (is_elsewhere || is_in_function);
+        if (is_own && is_named(text, name) || is_unsure) && !adds {
             self.forget(name);
             return format!("{name}={}", requoted(&value));
         }
@@ -356,14 +351,19 @@ impl Shell {
         Ok(())
     }
 
-    /// Begins or ends a subshell: what it sets has the value of before behind it, which is not followed.
+    /// Begins or ends a subshell: what it sets has the value of before behind it.
     fn note_subshell(&mut self, word: &str) {
         if word == "(" {
-            self.of_subshells.push(BTreeSet::new());
+            self.of_subshells.push(BTreeMap::new());
         } else if word.matches(')').count() > word.matches('(').count()
-            && let Some(names) = self.of_subshells.pop()
+            && let Some(before) = self.of_subshells.pop()
         {
-            names.iter().for_each(|name| self.forget(name));
+            for (name, value) in before {
+                match value {
+                    Some(value) => self.values.insert(name, value),
+                    None => self.values.remove(&name),
+                };
+            }
         }
     }
 
@@ -542,6 +542,8 @@ impl Shell {
             ("" | "[@]" | "[*]", _) => known,
             (index, _) if index.starts_with('[') && index.ends_with(']') => {
                 let at = index[1..index.len() - 1].parse::<usize>().ok();
+                // Outputs of programs may be several elements.
+                let known = known.filter(|list| list.len() < LONGEST && !list.contains(['$', '`']));
                 let element = |list: &str| Some((*quoted(list).get(at?)?).to_owned());
                 known.as_deref().and_then(element)
             }

@@ -33,6 +33,7 @@ struct Recorded {
     comm_type: Option<u64>,
     comm_size: Option<u64>,
     tensor_size: Option<u64>,
+    num_ops: Option<u64>,
 }
 
 /// Reads the nodes of a trace.
@@ -69,6 +70,7 @@ fn node(recorded: Recorded, shared: &mut Shared) -> Result<Node, Diagnostic> {
         ("comm_type", recorded.comm_type),
         ("comm_size", recorded.comm_size),
         ("tensor_size", recorded.tensor_size),
+        ("num_ops", recorded.num_ops),
     ];
     let numbers = sizes.into_iter().filter_map(|(name, size)| Some((name.to_owned(), size?)));
     Ok(Node {

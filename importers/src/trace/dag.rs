@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 use ir::id::{OpId, TensorId};
-use ir::op::{Kernel, Op, Origin, Phase, Product, Work};
+use ir::op::{Kernel, Op, Phase, Product, Work};
 use ir::order::topological;
 use ir::tensor::{DType, Role, Tensor};
 use ir::units::{Bytes, Nanos};
@@ -290,12 +290,14 @@ fn stated(node: &Node) -> Option<u64> {
 fn of_stated(operations: u64, bytes: u64) -> Kernel {
     let cells = operations.div_ceil(2);
     let side = (cells as f64).cbrt().floor().max(1.0) as u64;
-    let n = cells.div_ceil(side.saturating_mul(side)).max(1);
+    let n = cells / side.saturating_mul(side).max(1);
+    let rest = cells - side.saturating_mul(side).saturating_mul(n);
+    let most = Product { count: 1, m: side, k: side, n };
+    let products = [most, Product { count: 1, m: 1, k: 1, n: rest }];
     Kernel {
-        products: vec![Product { count: 1, m: side, k: side, n }],
+        products: products.into_iter().filter(|product| product.n > 0).collect(),
         dtype: Some(STATED),
         bytes_read: Bytes(bytes),
-        origin: Origin::Guessed,
         ..Kernel::default()
     }
 }

@@ -93,11 +93,44 @@ fn flags_of_accelerate_are_its_keys() {
         ("--use_fsdp --fsdp_new_switch 1 a.py", "unknown-flag", "fsdp_new_switch"),
         ("--use_deepspeed --zero_stage 4 a.py", "bad-settings", "zero_stage"),
         ("--use_megatron_lm a.py", "not-judged", "MEGATRON_LM"),
+        ("--use_fsdp --use_deepspeed a.py", "bad-settings", "--use_deepspeed"),
+        ("--num_processes 16 $EXTRA --use_fsdp a.py", "not-judged", "$EXTRA"),
+        ("--cpu a.py", "not-judged", "use_cpu"),
+        ("--tpu a.py", "not-judged", "--tpu"),
         ("a.py\naccelerate launch --use_fsdp b.py", "bad-settings", "2 runs"),
     ] {
         let (found, message) = refusal(&format!("accelerate launch {flags}"));
         assert!(found == code && message.contains(named), "{flags}: {found} {message}");
     }
+}
+
+#[test]
+fn flags_without_their_switch_do_nothing() {
+    let read = settings(
+        "accelerate-launch --num_processes $((N * 8)) --mixed_precision no --same_network --max_restarts 2 \
+         --gradient_accumulation_steps 4 --fsdp_offload_params true --parallelism_config_tp_size 2 a.py",
+    );
+    assert_eq!((read.zero, read.tensor, read.data), (Some(ZeroStage::None), Some(1), None));
+    assert_eq!((read.dtype, read.n_micro_batches), (Some(DType::F32), Some(4)));
+    let idle: Vec<&str> = read.no_effect.keys().map(String::as_str).collect();
+    assert_eq!(idle, ["--fsdp_offload_params", "--parallelism_config_tp_size"]);
+    for named in ["same_network", "max_restarts"] {
+        assert!(read.not_planned.contains(named), "{:?}", read.not_planned);
+    }
+    assert!(read.not_judged.values().flatten().any(|word| word.contains("$((N * 8))")));
+}
+
+/// Scripts of which all that runs stands in another one.
+#[test]
+fn scripts_that_write_scripts_are_read() {
+    let flags = "b.py --bf16 --micro-batch-size 1 --tensor-model-parallel-size";
+    let batch = format!("TP=4\nsbatch <<EOF\nsrun {flags} $TP\nEOF");
+    assert_eq!(settings(&batch).tensor, Some(4));
+    let script = format!("cat > x.sh <<'EOF'\nTP=4\nsrun {flags} $TP\nEOF\nbash x.sh");
+    assert_eq!(settings(&script).tensor, Some(4));
+    assert!(refusal(&format!("echo '{flags} 4' > t.sh; ./t.sh")).1.contains("no command"));
+    let (code, message) = refusal("axolotl train ax.yml --micro-batch-size 4");
+    assert!(code == "not-judged" && message.contains("ax.yml"), "{message}");
 }
 
 /// What bash itself decides of a script.
@@ -111,6 +144,9 @@ fn idioms_of_scripts_are_decided() {
         ("for arg in \"$@\"; do case $arg in --tp=*) TP=8;; esac; done\nTP=${TP:-4}", "$TP"),
         ("for TP in 4; do", "$TP"),
         ("( TP=8; echo )\nexport TP=4", "$TP"),
+        ("TP=4\n( TP=8 )\nbash -c \"TP=2; echo\"", "$TP"),
+        ("TP=4\necho \"cat <<EOF\"", "$TP"),
+        ("cat > a <<EOF\nb.py --tensor-model-parallel-size 8\nEOF\nTP=4", "$TP"),
     ] {
         let end = if script.ends_with("do") { "\ndone" } else { "" };
         let text = format!(
@@ -119,14 +155,15 @@ fn idioms_of_scripts_are_decided() {
         assert_eq!(settings(&text).tensor, Some(4), "{text}");
     }
     for script in [
-        "TP=4\n( TP=8 )",
         "for TP in 2 4; do",
         "[ $X ] && : ${TP:=4}",
+        "A=($(echo 8 4) 2)\nTP=${A[1]}",
         "TP=4\nX=$((TP+=2))",
         "TP=4\ndeclare -n R=TP\nR=8",
     ] {
         let text = format!("{script}\na.py --bf16 --tensor-model-parallel-size $TP");
-        assert!(refusal(&text).1.contains("$TP"), "{text}");
+        let message = refusal(&text).1;
+        assert!(message.contains("$TP") || message.contains("${A[1]}"), "{text} {message}");
     }
 }
 
@@ -204,6 +241,7 @@ fn axolotl_is_read() {
         ("adapter:", "rl: dpo", "not-judged", "rl: dpo"),
         ("adapter:", "fsdp: [shard_grad_op]", "not-judged", "fsdp: shard_grad_op"),
         ("adapter:", "micro_batches: 3", "unknown-flag", "`micro_batches`"),
+        ("fsdp_version: 2", "fsdp_version: 3", "bad-settings", "fsdp_version"),
         ("torch_fused", "anyprecision", "not-judged", "optimizer: adamw_anyprecision"),
         (
             "checkpointing: true",

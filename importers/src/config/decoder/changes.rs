@@ -175,7 +175,9 @@ pub(super) fn zamba(_: &mut Style, fields: Fields<'_>) -> Result<(), Diagnostic>
 
 pub(super) fn doge(_: &mut Style, fields: Fields<'_>) -> Result<(), Diagnostic> {
     match fields.get("is_moe").filter(|value| value.as_bool() == Some(true)) {
-        Some(value) => Err(unsupported("is_moe", value, "experts of one row each cannot be planned")),
+        Some(value) => {
+            Err(unsupported("is_moe", value, "experts of one row each cannot be planned"))
+        }
         None => Ok(()),
     }
 }

@@ -66,6 +66,8 @@ const OF_EXPERTS: &[&str] = &[
     "--moe-expert-capacity-factor",
     "--moe-pad-expert-input-to-capacity",
     "--moe-grouped-gemm",
+    "--moe-flex-dispatcher-backend",
+    "--expert-tensor-parallel-size",
 ];
 
 /// Flags that Megatron stops at beside each other.

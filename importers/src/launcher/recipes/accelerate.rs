@@ -1,5 +1,7 @@
 //! What `accelerate config` writes: processes, and what they share out.
 
+use std::collections::BTreeMap;
+
 use ir::card::ZeroStage;
 use ir::diagnostic::Diagnostic;
 use ir::launch::LaunchSettings;
@@ -27,17 +29,17 @@ const REFUSED: [(&str, &str); 9] = [
     ("dynamo_config.dynamo_backend", "kernels are those of the stack"),
 ];
 
-/// Flags of `accelerate launch` that take no word.
+/// Flags of `accelerate launch` that take no word; the first six say what runs.
 const SWITCHES: [&str; 15] = [
     "use_fsdp",
     "use_deepspeed",
     "use_megatron_lm",
     "use_parallelism_config",
     "multi_gpu",
+    "module",
     "cpu",
     "use_cpu",
     "tpu",
-    "module",
     "no_python",
     "debug",
     "quiet",
@@ -45,20 +47,18 @@ const SWITCHES: [&str; 15] = [
     "enable_cpu_affinity",
     "downcast_bf16",
 ];
+/// Counts under any kind of run.
+const ACCUMULATED: &str = "gradient_accumulation_steps";
+/// Other names of the command.
+const SPELLINGS: [&str; 2] = ["accelerate-launch", "accelerate.commands.launch"];
 const COMMAND: &str = "accelerate launch";
 
 /// The key of a flag of `accelerate launch` in a config file.
 fn key(flag: &str) -> String {
     let flag = flag.replace('-', "_");
-    let of_deepspeed = [
-        "deepspeed_",
-        "zero_stage",
-        "zero3_",
-        "offload_",
-        "gradient_accumulation_steps",
-        "gradient_clipping",
-    ];
+    let of_deepspeed = ["deepspeed_", "zero_stage", "zero3_", "offload_", "gradient_clipping"];
     let section = match () {
+        () if flag == "cpu" => return "use_cpu".to_owned(),
         () if flag.starts_with("fsdp_") => "fsdp_config.",
         () if flag.starts_with("parallelism_config_") => "parallelism_config.",
         () if flag.starts_with("dynamo_") => "dynamo_config.",
@@ -71,28 +71,66 @@ fn key(flag: &str) -> String {
 /// Reads a config file, or the flags of the one `accelerate launch` of a script.
 pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     let launches = |words: &[&str]| words.first() == Some(&"launch");
-    let Some(found) = command::of(text, ("accelerate", "launch"), &launches)? else {
+    let text = &SPELLINGS.iter().fold(text.to_owned(), |text, word| text.replace(word, COMMAND));
+    let Some(mut found) = command::of(text, ("accelerate", "launch"), &launches)? else {
         return of_keys(&Keys::read(text)?);
     };
     let is_switch = |flag: &str| SWITCHES.contains(&flag.replace('-', "_").as_str());
     let (mut flags, rest) = command::keys(&found.words, &key, &is_switch);
     command::check_files(COMMAND, rest)?;
-    let keys = Keys::read(&format!("compute_environment: LOCAL_MACHINE\n{flags}"))?;
+    let mut keys = Keys::read(&format!("compute_environment: LOCAL_MACHINE\n{flags}"))?;
+    if let Some(n) = keys.text("num_processes").filter(|n| n.starts_with('$')) {
+        found.unset.push(n);
+        let lines = flags.lines().filter(|line| !line.starts_with("\"num_processes\""));
+        flags = lines.flat_map(|line| [line, "\n"]).collect();
+        keys = Keys::read(&format!("compute_environment: LOCAL_MACHINE\n{flags}"))?;
+    }
+    if keys.is_on("tpu")? {
+        return Err(not_judged("--tpu", "its TPUs are started by another program"));
+    }
     if let Some(file) = keys.text("config_file") {
         return Err(command::elsewhere(COMMAND, &format!("--config_file {file}")));
     }
     let is_on = |key: &str| keys.is_on(key);
-    let kind = match (is_on("use_fsdp")?, is_on("use_deepspeed")?, is_on("use_megatron_lm")?) {
-        (true, ..) => "FSDP",
-        (_, true, _) => "DEEPSPEED",
-        (.., true) => "MEGATRON_LM",
-        _ => "MULTI_GPU",
-    };
+    let mut kind = None;
+    for (switch, other) in [
+        ("use_fsdp", "FSDP"),
+        ("use_deepspeed", "DEEPSPEED"),
+        ("use_megatron_lm", "MEGATRON_LM"),
+        ("multi_gpu", "MULTI_GPU"),
+    ] {
+        if is_on(switch)? && kind.replace(other).is_some() {
+            let hint = "give one of --use_fsdp, --use_deepspeed, --use_megatron_lm and --multi_gpu";
+            return Err(bad(&format!("--{switch}"), "true", hint));
+        }
+    }
+    let kind = kind.unwrap_or("MULTI_GPU");
+    // Flags of a section do nothing without the switch of their section.
+    let mut no_effect = BTreeMap::new();
+    for (section, switch) in [
+        ("fsdp_config.", "use_fsdp"),
+        ("deepspeed_config.", "use_deepspeed"),
+        ("parallelism_config.", "use_parallelism_config"),
+    ] {
+        if !is_on(switch)? {
+            let is_of = |line: &&str| line.trim_start_matches('"').starts_with(section);
+            for line in flags.lines().filter(is_of) {
+                let flag = line.trim_start_matches('"').trim_start_matches(section);
+                let flag = flag.split('"').next().unwrap_or(flag);
+                no_effect.insert(format!("--{flag}"), format!("`--{switch}`"));
+            }
+            let kept: Vec<&str> = flags.lines().filter(|line| !is_of(line)).collect();
+            flags = kept.join("\n") + "\n";
+        }
+    }
     flags += &format!("distributed_type: {kind}\n");
     let keys = Keys::read(&flags)?;
-    keys.pass(SWITCHES.map(str::to_owned));
+    keys.pass(SWITCHES[..6].iter().map(|switch| (*switch).to_owned()));
+    let n_micro_batches = keys.count(ACCUMULATED)?;
     let mut settings = of_keys(&keys)?;
-    for (why, words) in command::not_read(&found, rest) {
+    settings.n_micro_batches = n_micro_batches.or(settings.n_micro_batches);
+    settings.no_effect.append(&mut no_effect);
+    for (why, words) in command::not_read((text, &found), rest) {
         if !words.is_empty() {
             settings.not_judged.insert(why, words);
         }

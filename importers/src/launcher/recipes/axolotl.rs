@@ -9,9 +9,10 @@ use ir::workload::Optimizer;
 
 use serde_json::Value;
 
-use super::super::flags::not_judged;
+use super::super::flags::{QUOTES, not_judged};
 use super::super::keys::{Keys, is_off};
 use super::super::limits::bad;
+use super::command;
 use super::fsdp;
 use super::tuned;
 
@@ -67,6 +68,9 @@ const KERNELS: [&str; 16] = [
 ];
 
 pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
+    if let Some(file) = of_command(text) {
+        return Err(command::elsewhere("axolotl", file));
+    }
     let keys = Keys::read(text)?;
     keys.refuse(&REFUSED)?;
     let adapter = adapter(&keys)?;
@@ -124,6 +128,16 @@ pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     keys.finish(IDLE)?;
     settings.not_planned = keys.not_planned();
     Ok(settings)
+}
+
+/// The recipe that a command names.
+fn of_command(text: &str) -> Option<&str> {
+    let is_command = text.contains("axolotl train") || text.contains("axolotl.cli");
+    let is_file = |word: &&str| word.ends_with(".yml") || word.ends_with(".yaml");
+    let words = text.split_whitespace().map(|word| word.trim_matches(QUOTES));
+    let is_recipe = text.lines().any(|line| line.starts_with("base_model:"));
+    let mut behind = words.skip_while(|word| !word.contains("axolotl"));
+    (is_command && !is_recipe).then(|| behind.find(is_file).unwrap_or("train"))
 }
 
 /// The words of `fsdp`, which `fsdp_config` says again.
@@ -190,7 +204,9 @@ fn adapter(keys: &Keys) -> Result<Option<Adapter>, Diagnostic> {
         }
         None => return Ok(None),
     };
-    let doubles = keys.switch("bnb_config_kwargs.bnb_4bit_use_double_quant")?;
+    let key = "bnb_config_kwargs.bnb_4bit_use_double_quant";
+    let doubles = if is_nf4 { keys.switch(key)? } else { None };
+    keys.idle([key.to_owned()]);
     let base = match (is_nf4, is_8bit) {
         (true, _) if doubles == Some(false) => BaseWeights::Nf4Single,
         (true, _) => BaseWeights::Nf4,

@@ -5,12 +5,15 @@ use std::fmt::Write as _;
 use ir::diagnostic::Diagnostic;
 use serde_json::Value;
 
-use super::super::flags::QUOTES;
+use super::super::flags::{QUOTES, not_judged};
 use super::super::programs;
 use super::super::shell;
 
 /// Endings of files that hold settings.
 const FILES: [&str; 4] = [".yaml", ".yml", ".json", ".toml"];
+
+/// Flags of a program at most that are named.
+const MOST_SHOWN: usize = 64;
 
 /// What a script says, with words without a value.
 pub(super) struct Command {
@@ -79,7 +82,10 @@ pub(super) fn keys<'a>(
         at += usize::from(value.is_some() && !flag.contains('='));
         let value = value.map_or("true", |value| value.trim_matches(QUOTES));
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
-        let is_word = !value.is_empty() && value.chars().all(is_plain);
+        // Words that YAML takes as switches are words here, but for `true` and `false`.
+        let is_word = !value.is_empty()
+            && value.chars().all(is_plain)
+            && !["no", "yes", "on", "off", "n", "y"].contains(&value.to_lowercase().as_str());
         let value = if is_word { value.to_owned() } else { Value::from(value).to_string() };
         // Writing to a string can't fail.
         let _ = writeln!(keys, "{}: {value}", Value::from(name(key)));
@@ -87,11 +93,20 @@ pub(super) fn keys<'a>(
     (keys, &words[at..])
 }
 
-/// Refuses files of settings among the words of a program.
+/// Refuses words without a value before a program, which may be flags, and files of settings among its own words.
 ///
 /// # Errors
 /// `not-judged`.
 pub(super) fn check_files(command: &str, words: &[String]) -> Result<(), Diagnostic> {
+    let is_program = |word: &&String| word.trim_matches(QUOTES).ends_with(".py");
+    let has_program = words.iter().any(|word| is_program(&word));
+    let mut before = words.iter().take_while(|word| has_program && !is_program(word));
+    if let Some(word) = before.find(|word| word.trim_matches(QUOTES).starts_with(['$', '`'])) {
+        return Err(not_judged(
+            &format!("{command} {word}"),
+            "the file does not state what it holds",
+        ));
+    }
     let is_file = |word: &&String| {
         let word = word.trim_matches(QUOTES);
         FILES.iter().any(|ending| word.ends_with(ending))
@@ -100,11 +115,15 @@ pub(super) fn check_files(command: &str, words: &[String]) -> Result<(), Diagnos
 }
 
 /// Notes what the script does not state, and the flags of the program that the command starts.
-pub(super) fn not_read(command: &Command, rest: &[String]) -> [(&'static str, Vec<String>); 2] {
+pub(super) fn not_read(
+    (text, command): (&str, &Command),
+    rest: &[String],
+) -> [(&'static str, Vec<String>); 3] {
     let flags = rest.iter().filter(|word| word.starts_with("--"));
     let flags = flags.map(|word| word.split('=').next().unwrap_or(word).to_owned());
     [
         ("the file does not state what they hold", command.unset.clone()),
-        ("they are flags of the program that it starts", flags.collect()),
+        ("they are flags of the program that it starts", flags.take(MOST_SHOWN).collect()),
+        (shell::BEHIND_ENDS, shell::behind_ends(text)),
     ]
 }

@@ -54,6 +54,9 @@ pub(super) fn read(keys: &Keys, version: Option<&str>) -> Result<Fsdp, Diagnosti
     let offloads = keys.is_on(&path("offload_params"))?;
     let stated = path("version");
     let version = keys.text(&stated).or(version.map(str::to_owned));
+    if let Some(other) = version.as_deref().filter(|version| !["1", "2"].contains(version)) {
+        return Err(bad("fsdp_version", other, "use 1 or 2"));
+    }
     let again = keys.is_on(&path("activation_checkpointing"))?;
     let zero = zero(keys, [&path("reshard_after_forward"), &path("sharding_strategy")], version)?;
     if offloads && zero != ZeroStage::Parameters {

@@ -43,6 +43,12 @@ pub(super) fn changed<'a>(
     match *first {
         "unset" => {
             let names = rest[..n_line].iter().map(|word| word.trim_end_matches(';'));
+            let elements =
+                names.clone().filter_map(|word| word.trim_matches(QUOTES).split_once('['));
+            let elements: Vec<&str> = elements.map(|(name, _)| name).collect();
+            if !elements.is_empty() {
+                return Some((Change::Unknown(elements), n_line));
+            }
             Some((Change::Unset(names.filter(|name| is_name(name)).collect()), n_line))
         }
         "read" | "mapfile" | "readarray" => {
@@ -124,7 +130,8 @@ pub(super) fn is_of_command(text: &str, words: &[&str], (at, next): (usize, usiz
             before = word;
         }
     };
-    let earlier = (0..at).rev().take_while(|at| !ends_line(text, words[*at], words[at + 1]));
+    let earlier =
+        (0..at).rev().take(LONGEST).take_while(|at| !ends_line(text, words[*at], words[at + 1]));
     let first = earlier.map(|at| words[at]).find(|word| assignment(word).is_none());
     let is_declared = first.is_some_and(|word| DECLARES.contains(&word) || word.starts_with('-'));
     is_followed && !is_declared

@@ -1,6 +1,7 @@
 //! Commands that a script gives to another shell in quotes: `bash -c "..."`, `eval "..."`.
 
 use std::borrow::Cow;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::super::flags::{QUOTES, quoted};
 use super::{DECISIVE, assignment};
@@ -15,9 +16,13 @@ const FARTHEST: usize = 32;
 const SET: [&str; 6] = ["pipefail", "errexit", "nounset", "xtrace", "--login", "--norc"];
 const SHELLS: [&str; 5] = ["sh", "bash", "dash", "zsh", "ksh"];
 
-/// A script with the words of such commands in place of their quotes.
+/// A script with the words of such commands in place of their quotes. Texts of here-documents are left out, but where
+/// all flags that a plan hangs on stand in them: a script that another one writes and starts.
 pub(super) fn unwrapped(text: &str) -> Cow<'_, str> {
     let mut all = without_documents(text);
+    if !has_decisive(&all) && has_decisive(text) {
+        all = Cow::Owned(text.replace("\\$", "$"));
+    }
     for _ in 0..DEEPEST {
         match once(&all) {
             Some(next) => all = Cow::Owned(next),
@@ -27,33 +32,68 @@ pub(super) fn unwrapped(text: &str) -> Cow<'_, str> {
     all
 }
 
+fn has_decisive(text: &str) -> bool {
+    let is_decisive =
+        |flag: &str| flag.starts_with("--") && DECISIVE.iter().any(|part| flag.contains(part));
+    text.split(|c: char| c.is_whitespace() || QUOTES.contains(&c) || "=(".contains(c))
+        .any(is_decisive)
+}
+
 /// A script without the texts between `<<EOF` and `EOF`, but those that a shell runs.
 fn without_documents(text: &str) -> Cow<'_, str> {
     if !text.contains("<<") {
         return Cow::Borrowed(text);
     }
-    let (mut all, mut end) = (String::new(), None::<&str>);
+    let lines: BTreeSet<&str> = text.lines().map(str::trim).collect();
+    let (mut all, mut ends) = (String::new(), VecDeque::new());
     for line in text.split_inclusive('\n') {
-        if let Some(tag) = end {
-            end = Some(tag).filter(|tag| line.trim() != *tag);
+        if let Some(end) = ends.front() {
+            if line.trim() == *end {
+                ends.pop_front();
+            }
             continue;
         }
         all.push_str(line);
-        end = document(line);
+        // What nothing ends is no text.
+        ends.extend(documents(line).into_iter().filter(|end| lines.contains(end)));
     }
     Cow::Owned(all)
 }
 
-/// The word that ends the text behind a line, where that is read by no shell.
-fn document(line: &str) -> Option<&str> {
-    let code = line.split(" #").next().filter(|code| !code.trim_start().starts_with('#'))?;
-    let (before, rest) = code.split_once("<<").filter(|(_, rest)| !rest.starts_with('<'))?;
-    let tag = rest.trim_start_matches('-').trim_start().trim_start_matches(QUOTES);
-    let end = tag.find(|c: char| c != '_' && !c.is_ascii_alphanumeric()).unwrap_or(tag.len());
-    let names = before.split_whitespace().map(|word| word.rsplit('/').next().unwrap_or(word));
-    let is_run = names.clone().any(|name| SHELLS.contains(&name) || REMOTE.contains(&name));
-    let is_sum = before.ends_with("((") || tag.starts_with(|c: char| c.is_ascii_digit());
-    (end > 0 && !is_run && !is_sum).then(|| &tag[..end])
+/// The words that end the texts behind a line, where those are read by no shell.
+fn documents(line: &str) -> Vec<&str> {
+    let (mut found, mut quote) = (Vec::new(), None);
+    let mut letters = line.char_indices().peekable();
+    while let Some((at, letter)) = letters.next() {
+        match (letter, quote) {
+            (_, Some(open)) => quote = Some(open).filter(|open| *open != letter),
+            ('"' | '\'', None) => quote = Some(letter),
+            ('#', None) if line[..at].ends_with([' ', '\t']) || at == 0 => break,
+            ('<', None) if line[at..].starts_with("<<<") => break,
+            ('<', None) if line[at..].starts_with("<<") => {
+                letters.next();
+                found.extend(end(&line[..at], &line[at + 2..]));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The word that ends a text, by what stands before and behind `<<`.
+fn end<'a>(before: &str, rest: &'a str) -> Option<&'a str> {
+    let tag = rest.trim_start_matches('-').trim_start();
+    let tag = match tag.strip_prefix(QUOTES) {
+        Some(inner) => inner.split(QUOTES).next().unwrap_or(inner),
+        None => {
+            let is_end = |c: char| c.is_whitespace() || ";|&<>()".contains(c);
+            tag.split(is_end).next().unwrap_or(tag).trim_start_matches('\\')
+        }
+    };
+    let mut names = before.split_whitespace().map(|word| word.rsplit('/').next().unwrap_or(word));
+    let is_run = names.any(|name| SHELLS.contains(&name) || REMOTE.contains(&name));
+    let is_sum = before.contains("((") || tag.starts_with(|c: char| c.is_ascii_digit());
+    (!tag.is_empty() && !is_run && !is_sum).then_some(tag)
 }
 
 /// `None` where there is no such command.
@@ -77,12 +117,21 @@ fn once(text: &str) -> Option<String> {
         }
         let (inner, length) = string(&text[start..]);
         all.push_str(&text[end..start]);
-        // What another shell sets stays there.
-        let sets = inner.split_whitespace().any(|word| assignment(word).is_some());
-        match sets && words[at - 1] != "eval" {
-            true => all.extend(["( ", &inner, "\n)"]),
-            false => all.push_str(&inner),
+        // What another shell sets stays there; in double quotes names have their values before it runs.
+        let is_early = word.starts_with('"');
+        let mut sets = false;
+        let plain = if is_early { inner.replace("\\$", "$") } else { inner.clone() };
+        for part in plain.split_inclusive(char::is_whitespace) {
+            match assignment(part.trim()).filter(|_| words[at - 1] != "eval") {
+                Some((name, _)) if is_early && has_early(&inner, name) => {}
+                Some(_) if !sets => {
+                    sets = true;
+                    all.extend(["( ", part]);
+                }
+                _ => all.push_str(part),
+            }
         }
+        all.push_str(if sets { "\n)" } else { "" });
         end = start + length;
     }
     (end > 0).then(|| all + &text[end..])
@@ -116,7 +165,22 @@ fn is_given(before: &[&str]) -> bool {
     let passed = |word: &&&str| is_option(word) || SET.contains(word);
     let shell = before.iter().rev().find(|word| !passed(word));
     let program = shell.map_or("", |word| word.rsplit('/').next().unwrap_or(word));
+    // A container whose program is a shell takes the command behind its image.
+    let mut pairs = before.iter().zip(before.iter().skip(1)).rev().take(FARTHEST);
+    let is_entry = pairs.any(|(flag, shell)| {
+        *flag == "--entrypoint" && SHELLS.contains(&shell.rsplit('/').next().unwrap_or(shell))
+    });
+    if is_entry && *last == "-c" {
+        return true;
+    }
     *last == "eval" || is_option(&last) && last.ends_with('c') && SHELLS.contains(&program)
+}
+
+/// Whether a string names a variable that the shell around it puts in.
+fn has_early(text: &str, name: &str) -> bool {
+    let after = text.split('$').zip(text.split('$').skip(1));
+    let mut early = after.filter(|(before, _)| !before.ends_with('\\'));
+    early.any(|(_, after)| after.trim_start_matches('{').starts_with(name))
 }
 
 /// What a string in quotes holds, and its bytes with them; all of it where nothing closes it.
@@ -164,7 +228,7 @@ mod tests {
             ("srun bash -c \"python a.py --b 1\" x", "srun bash -c python a.py --b 1 x"),
             ("eval 'a \"b c\"'", "eval a \"b c\""),
             ("bash -x -c 'a b'", "bash -x -c a b"),
-            ("/bin/sh -lc \"sh -c \\\"a \\$B\\\"\"", "/bin/sh -lc sh -c a \\$B"),
+            ("/bin/sh -lc \"sh -c \\\"a \\$B\\\"\"", "/bin/sh -lc sh -c a $B"),
             ("echo \"a --b\"", "echo \"a --b\""),
             ("bash -c \"a", "bash -c a"),
             ("ssh host \"a --b\"", "ssh host a --b"),
@@ -173,6 +237,18 @@ mod tests {
             ("cat > f <<EOF\na --b\nEOF\nc", "cat > f <<EOF\nc"),
             ("bash <<'EOF'\na --b\nEOF\nc", "bash <<'EOF'\na --b\nEOF\nc"),
             ("x <<< a\nb", "x <<< a\nb"),
+            ("echo \"<<EOF\"\na\nEOF", "echo \"<<EOF\"\na\nEOF"),
+            ("(( y = x << z ))\na\nz", "(( y = x << z ))\na\nz"),
+            ("a <<E\nb", "a <<E\nb"),
+            ("a <<A <<\"B C\"\n1\nA\n2\nB C\nb", "a <<A <<\"B C\"\nb"),
+            ("sbatch <<E\nb --bf16 \\$A\nE", "sbatch <<E\nb --bf16 $A\nE"),
+            ("bash -c \"A=1; a $A\"", "bash -c a $A"),
+            ("bash -c \"A=1; a \\$A\"", "bash -c ( A=1; a $A\n)"),
+            ("bash -c 'A=1; a $A'", "bash -c ( A=1; a $A\n)"),
+            (
+                "docker run --entrypoint bash i -c \"a --b\"",
+                "docker run --entrypoint bash i -c a --b",
+            ),
             ("OUT=\"$(date --utc)\"", "OUT=\"$(date --utc)\""),
             ("pdsh -w h[1-2] \"cd /w; a --b\"", "pdsh -w h[1-2] cd /w; a --b"),
             ("ssh host; echo \"a --b\"", "ssh host; echo \"a --b\""),

@@ -1,7 +1,7 @@
 //! Variables without a value, where flags may stand.
 
 use super::super::flags::{QUOTES, ends_line, quoted};
-use super::{Expanded, Shell, is_decisive, is_named};
+use super::{DECISIVE, Expanded, Shell, is_named};
 
 /// What stands before a word.
 #[derive(Default)]
@@ -55,6 +55,15 @@ fn is_of_flags(word: &str) -> bool {
     ["ARG", "OPT", "FLAG"].iter().any(|part| name.contains(part))
 }
 
+pub(super) fn is_flags(value: &str) -> bool {
+    value.trim_start_matches([' ', '\t', '\r', '\n', '\\']).starts_with('-')
+}
+
+/// Whether a value holds flags that a plan hangs on.
+pub(super) fn is_decisive(value: &str) -> bool {
+    is_flags(value) && DECISIVE.iter().any(|part| value.contains(part))
+}
+
 /// Whether a word stands for all arguments, or for those from one on.
 pub(super) fn is_rest(word: &str) -> bool {
     ["$@", "$*"].contains(&word) || word.starts_with("${@")
@@ -88,6 +97,19 @@ impl Shell {
     }
 }
 
+/// Programs, beside scripts of Python, that take flags of a launcher.
+const PROGRAMS: [&str; 6] = [
+    "launch",
+    "train",
+    "serve",
+    "sglang.launch_server",
+    "vllm.entrypoints.openai.api_server",
+    "torchtitan.train",
+];
+
+/// What is said of flags that [`behind_ends`] finds.
+pub(crate) const BEHIND_ENDS: &str = "a shell ends the command before their lines";
+
 /// Flags that begin a line behind one that ends the command of a program: no shell gives them to it.
 pub(crate) fn behind_ends(text: &str) -> Vec<String> {
     let words = quoted(text);
@@ -99,7 +121,8 @@ pub(crate) fn behind_ends(text: &str) -> Vec<String> {
             found.push(word.split('=').next().unwrap_or(word).chars().take(120).collect());
         }
         is_command &= !begins || is_flag;
-        is_command |= word.trim_matches(QUOTES).ends_with(".py");
+        let plain = word.trim_matches(QUOTES);
+        is_command |= plain.ends_with(".py") || PROGRAMS.contains(&plain);
         depth = (depth + word.matches('(').count()).saturating_sub(word.matches(')').count());
     }
     found
