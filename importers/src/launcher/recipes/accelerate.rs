@@ -91,38 +91,8 @@ pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     if let Some(file) = keys.text("config_file") {
         return Err(command::elsewhere(COMMAND, &format!("--config_file {file}")));
     }
-    let is_on = |key: &str| keys.is_on(key);
-    let mut kind = None;
-    for (switch, other) in [
-        ("use_fsdp", "FSDP"),
-        ("use_deepspeed", "DEEPSPEED"),
-        ("use_megatron_lm", "MEGATRON_LM"),
-        ("multi_gpu", "MULTI_GPU"),
-    ] {
-        if is_on(switch)? && kind.replace(other).is_some() {
-            let hint = "give one of --use_fsdp, --use_deepspeed, --use_megatron_lm and --multi_gpu";
-            return Err(bad(&format!("--{switch}"), "true", hint));
-        }
-    }
-    let kind = kind.unwrap_or("MULTI_GPU");
-    // Flags of a section do nothing without the switch of their section.
-    let mut no_effect = BTreeMap::new();
-    for (section, switch) in [
-        ("fsdp_config.", "use_fsdp"),
-        ("deepspeed_config.", "use_deepspeed"),
-        ("parallelism_config.", "use_parallelism_config"),
-    ] {
-        if !is_on(switch)? {
-            let is_of = |line: &&str| line.trim_start_matches('"').starts_with(section);
-            for line in flags.lines().filter(is_of) {
-                let flag = line.trim_start_matches('"').trim_start_matches(section);
-                let flag = flag.split('"').next().unwrap_or(flag);
-                no_effect.insert(format!("--{flag}"), format!("`--{switch}`"));
-            }
-            let kept: Vec<&str> = flags.lines().filter(|line| !is_of(line)).collect();
-            flags = kept.join("\n") + "\n";
-        }
-    }
+    let kind = kind(&keys)?;
+    let mut no_effect = without_switch(&mut flags, &keys)?;
     flags += &format!("distributed_type: {kind}\n");
     let keys = Keys::read(&flags)?;
     keys.pass(SWITCHES[..6].iter().map(|switch| (*switch).to_owned()));
@@ -136,6 +106,45 @@ pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         }
     }
     Ok(settings)
+}
+
+/// The kind of run that switches choose.
+fn kind(keys: &Keys) -> Result<&'static str, Diagnostic> {
+    let mut kind = None;
+    for (switch, other) in [
+        ("use_fsdp", "FSDP"),
+        ("use_deepspeed", "DEEPSPEED"),
+        ("use_megatron_lm", "MEGATRON_LM"),
+        ("multi_gpu", "MULTI_GPU"),
+    ] {
+        if keys.is_on(switch)? && kind.replace(other).is_some() {
+            let hint = "give one of --use_fsdp, --use_deepspeed, --use_megatron_lm and --multi_gpu";
+            return Err(bad(&format!("--{switch}"), "true", hint));
+        }
+    }
+    Ok(kind.unwrap_or("MULTI_GPU"))
+}
+
+/// Leaves out flags of sections without their switch, which do nothing, and gives each with its switch.
+fn without_switch(flags: &mut String, keys: &Keys) -> Result<BTreeMap<String, String>, Diagnostic> {
+    let mut no_effect = BTreeMap::new();
+    for (section, switch) in [
+        ("fsdp_config.", "use_fsdp"),
+        ("deepspeed_config.", "use_deepspeed"),
+        ("parallelism_config.", "use_parallelism_config"),
+    ] {
+        if !keys.is_on(switch)? {
+            let is_of = |line: &&str| line.trim_start_matches('"').starts_with(section);
+            for line in flags.lines().filter(is_of) {
+                let flag = line.trim_start_matches('"').trim_start_matches(section);
+                let flag = flag.split('"').next().unwrap_or(flag);
+                no_effect.insert(format!("--{flag}"), format!("`--{switch}`"));
+            }
+            let kept: Vec<&str> = flags.lines().filter(|line| !is_of(line)).collect();
+            *flags = kept.join("\n") + "\n";
+        }
+    }
+    Ok(no_effect)
 }
 
 fn of_keys(keys: &Keys) -> Result<LaunchSettings, Diagnostic> {

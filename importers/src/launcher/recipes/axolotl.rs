@@ -109,15 +109,7 @@ pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         deepspeed_file: file,
         ..LaunchSettings::default()
     };
-    settings.stack.attention = match keys.text("attn_implementation").as_deref() {
-        Some("eager") => Some(AttentionKernel::Unfused),
-        Some("flash_attention_2" | "flash_attention_3") => Some(AttentionKernel::Flash),
-        None | Some("sdpa") => None,
-        Some(other) => {
-            let why = "eager, sdpa and flash_attention_2 are";
-            return Err(not_judged(&format!("attn_implementation: {other}"), why));
-        }
-    };
+    settings.stack.attention = attention(&keys)?;
     if adapter.is_some_and(|adapter| adapter.base == BaseWeights::Int8) {
         settings.not_judged.insert(tuned::UNMEASURED, vec!["load_in_8bit".to_owned()]);
     }
@@ -128,6 +120,18 @@ pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     keys.finish(IDLE)?;
     settings.not_planned = keys.not_planned();
     Ok(settings)
+}
+
+fn attention(keys: &Keys) -> Result<Option<AttentionKernel>, Diagnostic> {
+    Ok(match keys.text("attn_implementation").as_deref() {
+        Some("eager") => Some(AttentionKernel::Unfused),
+        Some("flash_attention_2" | "flash_attention_3") => Some(AttentionKernel::Flash),
+        None | Some("sdpa") => None,
+        Some(other) => {
+            let why = "eager, sdpa and flash_attention_2 are";
+            return Err(not_judged(&format!("attn_implementation: {other}"), why));
+        }
+    })
 }
 
 /// The recipe that a command names.
