@@ -214,19 +214,13 @@ pub fn read_for(
 ) -> Result<LaunchSettings, Diagnostic> {
     check_length(text)?;
     let of_flags = |read: &dyn Fn(&str) -> Result<LaunchSettings, Diagnostic>| {
-        let expanded = shell::expanded(&shell::unwrapped(text), &[])?;
+        let mut expanded = shell::expanded(&shell::unwrapped(text), &[])?;
+        if is_lost(launcher, text, &expanded.text) {
+            expanded = shell::expanded(&shell::with_documents(text), &[])?;
+        }
         expanded.check()?;
         let shell::Expanded { text: words, unset, .. } = expanded;
-        // Strings of several words are printed, or are scripts of their own.
-        let is_word =
-            |word: &&str| !(word.starts_with(QUOTES) && word.contains(char::is_whitespace));
-        let run: Vec<&str> = quoted(&words).into_iter().filter(is_word).collect();
-        if Launcher::guess(text) == Some(launcher) && Launcher::guess(&run.join(" ")).is_none() {
-            let message =
-                "no command of the script that is known to run has flags of this launcher";
-            return Err(Diagnostic::input("bad-settings", message)
-                .hint("give the flags as the program gets them, such as `bash -x` prints them"));
-        }
+        check_lost(launcher, text, &words)?;
         let command = match launcher.serves() {
             true => check_servers(launcher, text).map(|()| None)?,
             false => programs::command(&words)?,
@@ -259,6 +253,27 @@ pub fn read_for(
         Launcher::Axolotl => recipes::axolotl(text),
         Launcher::LlamaFactory => recipes::llama_factory(text),
     }
+}
+
+/// Whether no command that a script is known to run has flags of a launcher whose flags it has.
+fn is_lost(launcher: Launcher, text: &str, words: &str) -> bool {
+    // Strings of several words are printed, or are scripts of their own; variables are put in place.
+    let is_run = |word: &&str| {
+        let is_string = word.starts_with(QUOTES) && word.contains(char::is_whitespace);
+        !is_string && (launcher.serves() || !shell::is_assignment(word))
+    };
+    let run: Vec<&str> = quoted(words).into_iter().filter(is_run).collect();
+    Launcher::guess(text) == Some(launcher) && Launcher::guess(&run.join(" ")).is_none()
+}
+
+/// Refuses such a script.
+fn check_lost(launcher: Launcher, text: &str, words: &str) -> Result<(), Diagnostic> {
+    if !is_lost(launcher, text, words) {
+        return Ok(());
+    }
+    let message = "no command of the script that is known to run has flags of this launcher";
+    Err(Diagnostic::input("bad-settings", message)
+        .hint("give the flags as the program gets them, such as `bash -x` prints them"))
 }
 
 fn check_length(text: &str) -> Result<(), Diagnostic> {

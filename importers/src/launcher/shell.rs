@@ -9,7 +9,6 @@ mod effects;
 mod inner;
 mod unset;
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ir::diagnostic::Diagnostic;
@@ -17,7 +16,7 @@ use ir::diagnostic::Diagnostic;
 use branches::Branches;
 pub(super) use choices::choices;
 use effects::{Change, Functions};
-pub(super) use inner::nesting;
+pub(super) use inner::{nesting, unwrapped, with_documents};
 pub(super) use unset::{BEHIND_ENDS, behind_ends};
 use unset::{Behind, is_decisive, is_flags, is_rest};
 
@@ -85,9 +84,9 @@ impl Expanded {
     }
 }
 
-/// A script with the words of commands that it gives to other shells in place of their quotes.
-pub(super) fn unwrapped(text: &str) -> Cow<'_, str> {
-    inner::unwrapped(text)
+/// Whether a word is `NAME=value`.
+pub(super) fn is_assignment(word: &str) -> bool {
+    assignment(word).is_some()
 }
 
 /// Puts values in place of variables, of which `arguments` are given by their names.
@@ -140,10 +139,7 @@ fn walked(text: &str, mut shell: Shell) -> Result<Expanded, Diagnostic> {
         shell.take_default(word, is_sure)?;
         let was_left = is_left;
         // Of several assignments before the end of a command all are left.
-        let goes_on = assignment(word).is_some()
-            && !word.ends_with(';')
-            && words.get(at).is_some_and(|next| !ends_line(text, word, next));
-        let goes_on = goes_on || DECLARES.contains(&plain) || plain == ":";
+        let goes_on = effects::goes_on(text, &words, at);
         may_skip = MAYBE.contains(&plain) || may_skip && goes_on;
         is_left &= goes_on;
         let written = match assignment(plain) {

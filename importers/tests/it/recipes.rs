@@ -128,6 +128,11 @@ fn scripts_that_write_scripts_are_read() {
     assert_eq!(settings(&batch).tensor, Some(4));
     let script = format!("cat > x.sh <<'EOF'\nTP=4\nsrun {flags} $TP\nEOF\nbash x.sh");
     assert_eq!(settings(&script).tensor, Some(4));
+    let outside = format!(
+        "A=(--bf16 --micro-batch-size 1 --tensor-model-parallel-size 4)\nC=\"b.py ${{A[@]}}\"\n\
+         sbatch <<EOF\nsrun bash -x -c \"${{C}}\"\nEOF"
+    );
+    assert_eq!(settings(&outside).tensor, Some(4));
     assert!(refusal(&format!("echo '{flags} 4' > t.sh; ./t.sh")).1.contains("no command"));
     let (code, message) = refusal("axolotl train ax.yml --micro-batch-size 4");
     assert!(code == "not-judged" && message.contains("ax.yml"), "{message}");
@@ -141,6 +146,7 @@ fn idioms_of_scripts_are_decided() {
         (": ${TP=4}", "$TP"),
         ("S=(2 4 8)", "${S[1]}"),
         ("TP=$((2**2))", "$TP"),
+        ("TP=4\nX=\"--n $((N * 8)) --m 2\"", "$TP"),
         ("for arg in \"$@\"; do case $arg in --tp=*) TP=8;; esac; done\nTP=${TP:-4}", "$TP"),
         ("for TP in 4; do", "$TP"),
         ("( TP=8; echo )\nexport TP=4", "$TP"),

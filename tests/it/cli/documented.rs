@@ -18,7 +18,7 @@ use super::folder::VARIABLES;
 const COLUMNS: &str = "88";
 
 /// What depends on the speed of this machine or on its time limit: `#` is any number, `~` any one word (a unit).
-const TRANSIENT: [&str; 10] = [
+const TRANSIENT: [&str; 11] = [
     "found in # ~",
     "planned in # ~",
     "# s; stopped:",
@@ -26,6 +26,7 @@ const TRANSIENT: [&str; 10] = [
     "(# of # parallelism settings expanded, # plans simulated)",
     "(# plans simulated)",
     "(# plans simulated, # s)",
+    "(# plan simulated, # s)",
     "(finished, # ~",
     "(proved-optimal, # ~",
     "(# priced, # ~",

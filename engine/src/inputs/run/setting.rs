@@ -245,12 +245,11 @@ impl Setting {
         let rated = |cluster: Cluster| Ok(Arc::new(load::rated(file, &factors(flags), cluster)?.1));
         let (whole, left) = (whole.map(rated).transpose()?, left.map(rated).transpose()?);
         warnings.extend(of_machines.into_iter().chain(unused));
-        layers.as_ref().map_or(Ok(()), |_| one_kind(&cluster))?;
-        let kinds = usable_kinds(&cluster, path)?;
+        let kinds = kinds(&cluster, path, layers.is_some())?;
         let stack = executor::stack_on(stack, &cluster)?;
         let (numbers, noted) = numbers(flags, &model, &kinds, layers.as_ref())?;
-        let system = System::of(&cluster, &profile)
-            .ok_or_else(|| unusable(path, "the cluster has no device"))?;
+        let none = || unusable(path, "the cluster has no device");
+        let system = System::of(&cluster, &profile).ok_or_else(none)?;
         if file.is_some() {
             warnings.extend(measured::unused(&profile, (&stack, &system, numbers.dtype)));
             warnings.extend(measured::doubted(&profile, (&stack, &system), &model));
@@ -409,7 +408,6 @@ impl Setting {
         let per_host = u32::try_from(self.system.per_host).unwrap_or(u32::MAX);
         let pins = pins::of(&self.request.pin)?;
         tuned::check_pins(&self.model.tuning, &pins)?;
-        // Measured layers state their number of devices.
         let needs_all = self.layers.is_some() && self.request.spares.is_none();
         let devices = match self.request.devices {
             None if !self.request.lost.is_empty() => self.counts_left(has, per_host),
@@ -557,6 +555,18 @@ fn measured_layers(
     let given = (!flags.scale.is_empty()).then(|| "scale".to_owned());
     fields::check(given.as_slice(), &fields::LAYERS)?;
     importers::layers::read(folder, sequence)
+}
+
+/// The kinds of devices, of which measured layers have one.
+fn kinds<'c>(
+    cluster: &'c Cluster,
+    path: &Path,
+    is_measured: bool,
+) -> Result<Vec<&'c DeviceKind>, Diagnostic> {
+    if is_measured {
+        one_kind(cluster)?;
+    }
+    usable_kinds(cluster, path)
 }
 
 /// The kinds of the devices, in their order, where all can be priced.

@@ -41,16 +41,7 @@ pub(super) fn changed<'a>(
         |at: &usize| !ends_line(text, words[*at], words[at + 1]) && !words[*at].ends_with(';');
     let n_line = (0..rest.len()).take_while(on_line).count();
     match *first {
-        "unset" => {
-            let names = rest[..n_line].iter().map(|word| word.trim_end_matches(';'));
-            let elements =
-                names.clone().filter_map(|word| word.trim_matches(QUOTES).split_once('['));
-            let elements: Vec<&str> = elements.map(|(name, _)| name).collect();
-            if !elements.is_empty() {
-                return Some((Change::Unknown(elements), n_line));
-            }
-            Some((Change::Unset(names.filter(|name| is_name(name)).collect()), n_line))
-        }
+        "unset" => Some((unset(&rest[..n_line]), n_line)),
         "read" | "mapfile" | "readarray" => {
             let names = rest[..n_line].iter().map(|word| word.trim_end_matches(';'));
             Some((Change::Unknown(names.filter(|name| is_name(name)).collect()), 0))
@@ -65,6 +56,7 @@ pub(super) fn changed<'a>(
         }
         word if word.contains("$((") => {
             let sum = word.split_once("$((").map_or("", |(_, sum)| sum);
+            let sum = sum.split("))").next().unwrap_or(sum);
             let own = assignment(word).map(|(name, _)| name);
             arithmetic(&[sum])
                 .map(|names| (Change::Unknown(own.into_iter().chain(names).collect()), 0))
@@ -76,6 +68,17 @@ pub(super) fn changed<'a>(
             arithmetic(&words[..=n]).map(|names| (Change::Unknown(names), n))
         }
         _ => None,
+    }
+}
+
+/// What `unset` changes: elements of arrays, or whole variables.
+fn unset<'a>(words: &[&'a str]) -> Change<'a> {
+    let names = words.iter().map(|word| word.trim_end_matches(';'));
+    let elements = names.clone().filter_map(|word| word.trim_matches(QUOTES).split_once('['));
+    let elements: Vec<&str> = elements.map(|(name, _)| name).collect();
+    match elements.is_empty() {
+        true => Change::Unset(names.filter(|name| is_name(name)).collect()),
+        false => Change::Unknown(elements),
     }
 }
 
@@ -102,6 +105,16 @@ fn arithmetic<'a>(words: &[&'a str]) -> Option<Vec<&'a str>> {
             .flat_map(|word| word.split(|c: char| c != '_' && !c.is_ascii_alphanumeric()));
         parts.map(|part| part.trim_matches(QUOTES)).filter(|part| is_name(part)).collect()
     })
+}
+
+/// Whether the word before one is an assignment, or begins one, of a command that goes on.
+pub(super) fn goes_on(text: &str, words: &[&str], at: usize) -> bool {
+    let word = words[at - 1];
+    let ends = |next: &&str| ends_line(text, word, next);
+    assignment(word).is_some()
+        && !word.ends_with(';')
+        && words.get(at).is_some_and(|next| !ends(next))
+        || [":"].iter().chain(&DECLARES).any(|plain| *plain == word.trim_end_matches(';'))
 }
 
 /// Whether an assignment, from its word to the one before `next`, is of one command alone: `NAME=value a.py`.

@@ -18,11 +18,20 @@ const SHELLS: [&str; 5] = ["sh", "bash", "dash", "zsh", "ksh"];
 
 /// A script with the words of such commands in place of their quotes. Texts of here-documents are left out, but where
 /// all flags that a plan hangs on stand in them: a script that another one writes and starts.
-pub(super) fn unwrapped(text: &str) -> Cow<'_, str> {
-    let mut all = without_documents(text);
+pub(crate) fn unwrapped(text: &str) -> Cow<'_, str> {
+    let all = without_documents(text);
     if !has_decisive(&all) && has_decisive(text) {
-        all = Cow::Owned(text.replace("\\$", "$"));
+        return with_documents(text);
     }
+    without_quotes(all)
+}
+
+/// The same with the texts of here-documents.
+pub(crate) fn with_documents(text: &str) -> Cow<'_, str> {
+    without_quotes(Cow::Owned(text.replace("\\$", "$")))
+}
+
+fn without_quotes(mut all: Cow<'_, str>) -> Cow<'_, str> {
     for _ in 0..DEEPEST {
         match once(&all) {
             Some(next) => all = Cow::Owned(next),
