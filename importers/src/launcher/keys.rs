@@ -61,10 +61,14 @@ impl Keys {
     /// # Errors
     /// What is nested too deeply.
     pub(super) fn of(document: Value) -> Result<Self, String> {
-        let mut keys =
-            Self { values: BTreeMap::new(), asked: RefCell::default(), idle: RefCell::default() };
+        let mut keys = Self::of_values(BTreeMap::new());
         keys.add("", document, MAX_DEPTH)?;
         Ok(keys)
+    }
+
+    /// Leaves by their paths.
+    pub(super) fn of_values(values: BTreeMap<String, Value>) -> Self {
+        Self { values, asked: RefCell::default(), idle: RefCell::default() }
     }
 
     /// Keys that nobody asked for, but those that are left open. To be called when all were asked for.

@@ -255,9 +255,9 @@ pub fn read_for(
     }
 }
 
-/// Whether no command that a script is known to run has flags of a launcher whose flags it has.
+/// Whether a script has flags of a launcher, but in no command that it is known to run.
 fn is_lost(launcher: Launcher, text: &str, words: &str) -> bool {
-    // Strings of several words are printed, or are scripts of their own; variables are put in place.
+    // Quoted strings are text to print or other scripts; variables are already substituted.
     let is_run = |word: &&str| {
         let is_string = word.starts_with(QUOTES) && word.contains(char::is_whitespace);
         !is_string && (launcher.serves() || !shell::is_assignment(word))
@@ -271,7 +271,7 @@ fn check_lost(launcher: Launcher, text: &str, words: &str) -> Result<(), Diagnos
     if !is_lost(launcher, text, words) {
         return Ok(());
     }
-    let message = "no command of the script that is known to run has flags of this launcher";
+    let message = "the script runs no command with flags of this launcher";
     Err(Diagnostic::input("bad-settings", message)
         .hint("give the flags as the program gets them, such as `bash -x` prints them"))
 }
@@ -288,7 +288,7 @@ fn check_length(text: &str) -> Result<(), Diagnostic> {
     Ok(())
 }
 
-/// Refuses a script in which words without a value stand where its degree, its micro-batch and its type may be.
+/// Refuses a script with an unset variable that may add the TP degree, the micro-batch or the dtype.
 fn check_unset(
     launcher: Launcher,
     settings: &LaunchSettings,
@@ -297,7 +297,7 @@ fn check_unset(
     let is_open = settings.tensor.is_none()
         || settings.micro_batch.is_none()
         || settings.dtype == Some(DType::F32);
-    // What other files and programs set are variables, and no flags.
+    // Other files and programs set variables, not flags.
     let sets = |word: &&String| {
         ["source ", "eval ", "export ", "declare "].iter().any(|start| word.starts_with(start))
     };
@@ -307,7 +307,7 @@ fn check_unset(
     };
     let shown: String = word.chars().take(60).collect();
     let message =
-        format!("`{shown}` may have flags of parallelism, batch or type, and has no value");
+        format!("`{shown}` is not set here and may add flags of parallelism, batch or dtype");
     Err(Diagnostic::input("bad-settings", message)
         .hint("give the flags as the program gets them, such as `bash -x` prints them"))
 }

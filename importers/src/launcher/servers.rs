@@ -72,7 +72,7 @@ fn of_script(
 ) -> Result<Vec<ServerStart>, Diagnostic> {
     let expanded = shell::expanded(text, arguments)?;
     expanded.check()?;
-    let shell::Expanded { text, mut unset, .. } = expanded;
+    let shell::Expanded { text, mut unset, undecided_servers, .. } = expanded;
     let words = quoted(&text);
     let is_start =
         |at: &usize| begins((is_vllm, &text), &words, *at) && !is_printed(&text, &words[..=*at]);
@@ -90,6 +90,13 @@ fn of_script(
         let mut start = one(is_vllm, segment)?;
         start.unpriced.append(&mut unset);
         found.push(start);
+    }
+    let either = starts.windows(2).any(|pair| words[pair[0]..pair[1]].contains(&"||"));
+    if found.len() > 1 && (either || undecided_servers) {
+        let message =
+            "the script chooses between servers by a condition that the file does not decide";
+        return Err(Diagnostic::input("bad-settings", message)
+            .hint("give the commands of the servers that run"));
     }
     Ok(found)
 }
@@ -161,10 +168,10 @@ fn check_loops(is_vllm: bool, text: &str) -> Result<(), Diagnostic> {
     Ok(())
 }
 
-/// The image of vLLM, whose own program serves.
+/// The vLLM image; its entrypoint is the server.
 const IMAGE: &str = "vllm/vllm-openai";
 
-/// Whether an image is started with its own program: not pulled, and without another one behind it.
+/// Whether a container runs the image's entrypoint: no `docker pull`, no other command after the image.
 fn is_run(text: &str, words: &[&str], at: usize) -> bool {
     let earlier = (1..=at).rev().take_while(|at| !ends_line(text, words[at - 1], words[*at]));
     let mut earlier = earlier.map(|at| words[at - 1]);

@@ -6,6 +6,7 @@ mod arithmetic;
 mod branches;
 mod choices;
 mod effects;
+mod flow;
 mod inner;
 mod unset;
 
@@ -18,7 +19,7 @@ pub(super) use choices::choices;
 use effects::{Change, Functions};
 pub(super) use inner::{nesting, unwrapped, with_documents};
 pub(super) use unset::{BEHIND_ENDS, behind_ends};
-use unset::{Behind, is_decisive, is_flags, is_rest};
+use unset::{Behind, is_decisive, is_flags};
 
 use super::flags::{QUOTES, ends_line, quoted, substitution};
 use super::limits::MAX_BYTES;
@@ -26,7 +27,7 @@ use super::limits::MAX_BYTES;
 /// Deepest nesting of defaults.
 const MAX_DEPTH: u32 = 16;
 
-/// Bytes of an array at most of which one element is taken.
+/// Longest array, in bytes, that may be indexed.
 const LONGEST: usize = 4_096;
 
 /// Words behind which a command may not run.
@@ -57,8 +58,10 @@ pub(super) struct Expanded {
     pub(super) text: String,
     /// Variables that stand where flags may, and that it does not set.
     pub(super) unset: Vec<String>,
-    /// Variables that hold flags which a plan hangs on, in a branch that it does not decide.
+    /// Variables with decisive flags, set in an undecided branch.
     pub(super) undecided: Vec<String>,
+    /// Whether a server is started in an undecided branch.
+    pub(super) undecided_servers: bool,
 }
 
 impl Expanded {
@@ -96,7 +99,7 @@ pub(super) fn is_assignment(word: &str) -> bool {
 pub(super) fn expanded(text: &str, arguments: &[(String, String)]) -> Result<Expanded, Diagnostic> {
     let given = arguments.iter().map(|(name, value)| (name.clone(), Some(value.clone())));
     let shell = Shell { values: given.collect(), ..Shell::default() };
-    match text.contains('$') {
+    match text.contains('$') || text.contains("if ") {
         true => walked(text, shell),
         false => Ok(Expanded { text: text.to_owned(), ..Expanded::default() }),
     }
@@ -114,9 +117,7 @@ fn walked(text: &str, mut shell: Shell) -> Result<Expanded, Diagnostic> {
         shell.note_subshell(word);
         let value = |word: &str| shell.expand(word, MAX_DEPTH).unwrap_or_else(|_| word.to_owned());
         if let Some(n) = branches.take(word, &words[at..], &value) {
-            if *word == "for" {
-                shell.note_loop(&words[at..], &mut branches)?;
-            }
+            shell.note_branch((word, n), &words[at..], &mut branches)?;
             at += n;
             continue;
         }
@@ -138,6 +139,7 @@ fn walked(text: &str, mut shell: Shell) -> Result<Expanded, Diagnostic> {
         let is_sure = runs == Some(true) && !may_skip;
         shell.take_default(word, is_sure)?;
         let was_left = is_left;
+        shell.note_call(plain, is_sure && !was_left);
         // Of several assignments before the end of a command all are left.
         let goes_on = effects::goes_on(text, &words, at);
         may_skip = MAYBE.contains(&plain) || may_skip && goes_on;
@@ -155,6 +157,8 @@ fn walked(text: &str, mut shell: Shell) -> Result<Expanded, Diagnostic> {
             None => shell.expand(word, MAX_DEPTH)?,
         };
         let ends = words.get(at).is_some_and(|next| ends_line(text, words[at - 1], next));
+        let is_either = runs.is_none() && branches.is_choice();
+        expanded.undecided_servers |= is_either && unset::serves(plain);
         behind.take(&mut shell, (word, &written), &mut expanded);
         expanded.push(&written, ends)?;
     }
@@ -206,13 +210,13 @@ struct Shell {
     /// Names that functions set.
     of_functions: BTreeSet<String>,
     functions: Functions,
-    /// Names that flags inside functions hang on.
+    /// Variables that flags inside functions use.
     used: BTreeSet<String>,
-    /// Of these, what has another value behind the function, which may be called with it.
+    /// Those of them that get another value after the function, which may be called with it.
     changed_later: Vec<String>,
     /// Whether the script sets its own arguments.
     has_arguments: bool,
-    /// What each subshell around a word sets, `( .. )`, with what it was before.
+    /// Variables that each open subshell `( .. )` sets, with their earlier values.
     of_subshells: Vec<BTreeMap<String, Option<Option<String>>>>,
 }
 
@@ -224,9 +228,7 @@ impl Shell {
     /// Takes a value; returns what stays of the words.
     fn assign(&mut self, text: &str, assigned: Assigned<'_>, expanded: &mut Expanded) -> String {
         let Assigned { name, mut value, mut adds, is_sure, is_own } = assigned;
-        if let Some(before) = self.of_subshells.last_mut() {
-            before.entry(name.to_owned()).or_insert_with(|| self.values.get(name).cloned());
-        }
+        self.note_before(name);
         if self.used.contains(name)
             && !self.functions.is_inside()
             && self.value_of(name) != Some(&value)
@@ -279,114 +281,6 @@ impl Shell {
         let left = (!is_used).then(|| format!("{name}={}", requoted(&value)));
         self.set(name, is_sure.then_some(value));
         left.unwrap_or_default()
-    }
-
-    /// Words of a group `{ .. }` behind a test that holds not, or of which it is not known: what the group sets has no
-    /// value then.
-    fn group(&mut self, words: &[&str], runs: Option<bool>) -> usize {
-        if runs == Some(true) || words.first() != Some(&"{") {
-            return 0;
-        }
-        let Some(end) = words.iter().position(|word| word.trim_end_matches(';') == "}") else {
-            return 0;
-        };
-        if runs.is_none() {
-            let set = words[..end].iter().filter_map(|word| assignment(word.trim_end_matches(';')));
-            set.for_each(|(name, _)| self.forget(name));
-        }
-        end + 1
-    }
-
-    /// A loop gives its name one value after the other, which is known where it runs once or not at all.
-    fn note_loop(&mut self, words: &[&str], branches: &mut Branches) -> Result<(), Diagnostic> {
-        let Some(name) = words.first() else { return Ok(()) };
-        self.forget(name);
-        if branches.parent_runs() == Some(true) {
-            branches.runs_once(self.single(words)?);
-        }
-        Ok(())
-    }
-
-    /// Whether a loop runs, where it does once, with the value that its name has then, or not at all.
-    fn single(&mut self, words: &[&str]) -> Result<Option<bool>, Diagnostic> {
-        let [name, "in", list @ ..] = words else { return Ok(None) };
-        let n = list.iter().position(|word| word.ends_with(';') || *word == "do");
-        let first = list.first().map_or("", |word| word.trim_end_matches(';'));
-        let is_one = n == Some(0) || list.get(1).is_some_and(|next| *next == "do");
-        if !is_one {
-            return Ok(None);
-        }
-        if is_rest(first.trim_matches(QUOTES)) && !self.has_arguments && !self.functions.is_inside()
-        {
-            return Ok(Some(false));
-        }
-        let value = self.expand(first, MAX_DEPTH)?;
-        let value = value.trim_matches(QUOTES);
-        let is_word = |c: char| c.is_ascii_alphanumeric() || "._-/+=:,".contains(c);
-        if value.is_empty() || !value.chars().all(is_word) || self.functions.is_inside() {
-            return Ok(None);
-        }
-        self.set(name, Some(value.to_owned()));
-        Ok(Some(true))
-    }
-
-    /// Takes the value of `${NAME:=value}`.
-    fn take_default(&mut self, word: &str, is_sure: bool) -> Result<(), Diagnostic> {
-        let inner = word.trim_end_matches(';').trim_matches(QUOTES);
-        let Some(inner) = inner.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) else {
-            return Ok(());
-        };
-        let Some((name, value)) = inner.split_once(":=").or_else(|| inner.split_once('=')) else {
-            return Ok(());
-        };
-        let is_name = assignment(&format!("{name}=")).is_some();
-        if is_name && !self.is_open(name) {
-            let value = self.expand(value, MAX_DEPTH)?.trim_matches(QUOTES).to_owned();
-            self.set(name, Some(value).filter(|_| is_sure && !self.functions.is_inside()));
-        }
-        Ok(())
-    }
-
-    /// Begins or ends a subshell: what it sets has the value of before behind it.
-    fn note_subshell(&mut self, word: &str) {
-        if word == "(" {
-            self.of_subshells.push(BTreeMap::new());
-        } else if word.matches(')').count() > word.matches('(').count()
-            && let Some(before) = self.of_subshells.pop()
-        {
-            for (name, value) in before {
-                match value {
-                    Some(value) => self.values.insert(name, value),
-                    None => self.values.remove(&name),
-                };
-            }
-        }
-    }
-
-    /// Notes a file that the script reads, and that it sets its own arguments.
-    fn note_source(
-        &mut self,
-        text: &str,
-        (words, at): (&[&str], usize),
-        expanded: &mut Expanded,
-    ) -> Result<(), Diagnostic> {
-        let starts = at == 0 || ends_line(text, words[at - 1], words[at]);
-        match (words[at], words.get(at + 1)) {
-            ("set", Some(&"--")) => self.has_arguments = true,
-            ("source", Some(file)) | (".", Some(file)) if starts || words[at] != "." => {
-                expanded.unset.push(format!("source {}", self.expand(file, MAX_DEPTH)?));
-            }
-            (word @ ("eval" | "export" | "declare"), Some(output))
-                if output.trim_matches(QUOTES).starts_with(['`', '$']) =>
-            {
-                let output = self.expand(output, MAX_DEPTH)?;
-                if output.trim_matches(QUOTES).starts_with(['`', '$']) {
-                    expanded.unset.push(format!("{word} {output}"));
-                }
-            }
-            _ => {}
-        }
-        Ok(())
     }
 
     /// Has no value for a name from now on; flags that a plan hangs on and that it had are undecided.

@@ -18,7 +18,7 @@ use super::work;
 use crate::aten;
 use crate::instance::check_acyclic;
 
-/// The type in which products of stated operations run, which no trace says.
+/// The dtype of such matmuls, which no trace states.
 const STATED: DType = DType::Bf16;
 
 /// How the protocol numbers collectives.
@@ -279,14 +279,14 @@ fn size(node: &Node) -> u64 {
     stated.copied().unwrap_or(0)
 }
 
-/// Operations of a node that states them, and no tensors, as simulators' traces do.
+/// The operation count of a node without tensors, as in traces of simulators.
 fn stated(node: &Node) -> Option<u64> {
     let has_tensors = !(node.call.inputs.is_empty() && node.call.outputs.is_empty());
     let operations = node.numbers.get("num_ops").copied().filter(|operations| *operations > 0)?;
     (node.kind == NodeType::Compute && !has_tensors).then_some(operations)
 }
 
-/// A product of so many operations, whose extents are as alike as they can be, and the bytes that it moves.
+/// A matmul of that many operations, as square as possible, and the bytes that it moves.
 fn of_stated(operations: u64, bytes: u64) -> Kernel {
     let cells = operations.div_ceil(2);
     let side = (cells as f64).cbrt().floor().max(1.0) as u64;
@@ -336,7 +336,7 @@ fn lacks(nodes: &[Node], waits: &[[Vec<usize>; 2]]) -> Vec<Diagnostic> {
     let n_stated = nodes.iter().filter(|node| stated(node).is_some()).count();
     if n_stated > 0 {
         let what = format!(
-            "{n_stated} nodes state operations and no sizes: they count as square matrix products in {STATED}"
+            "{n_stated} nodes have an operation count but no sizes: each is priced as a square matmul in {STATED}"
         );
         warnings.push(Diagnostic::warning("no-sizes", what).fact("nodes", n_stated).hint(hint));
     }

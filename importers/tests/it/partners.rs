@@ -369,9 +369,9 @@ torchrun --nproc_per_node 8 pretrain_gpt.py "${PARALLEL[@]}" $MORE \
     assert_eq!(error(&format!("[ -z $TP ] && TP=8\n{flags}")), unset);
     assert_eq!(error(&format!("[ -z $TP ] && export TP=8\n{flags}")), unset);
     assert_eq!(error(&format!("TP=$(nproc)\n{flags}")).replace("$(nproc)", "$TP"), unset);
-    // A variable that may hold flags is named, or refused where it may hold the degree or the type.
+    // An unset variable is named, or refused if it may add the TP degree or the dtype.
     let open = "pretrain.py $ARGS --micro-batch-size 1";
-    assert!(error(open).starts_with("`$ARGS` may have flags"));
+    assert!(error(open).starts_with("`$ARGS` is not set here"));
     let stated = format!("{open} --tensor-model-parallel-size 1 --bf16");
     let launch = settings(Launcher::Megatron, &stated).unwrap();
     assert!(launch.not_judged.values().any(|words| words == &["$ARGS"]), "{:?}", launch.not_judged);

@@ -92,6 +92,7 @@ fn flags_of_accelerate_are_its_keys() {
         ("-m axolotl.cli.train a.yml", "not-judged", "a.yml"),
         ("--use_fsdp --fsdp_new_switch 1 a.py", "unknown-flag", "fsdp_new_switch"),
         ("--use_deepspeed --zero_stage 4 a.py", "bad-settings", "zero_stage"),
+        ("--num_processes 4 --num_processes many a.py", "bad-settings", "`many`"),
         ("--use_megatron_lm a.py", "not-judged", "MEGATRON_LM"),
         ("--use_fsdp --use_deepspeed a.py", "bad-settings", "--use_deepspeed"),
         ("--num_processes 16 $EXTRA --use_fsdp a.py", "not-judged", "$EXTRA"),
@@ -120,7 +121,7 @@ fn flags_without_their_switch_do_nothing() {
     assert!(read.not_judged.values().flatten().any(|word| word.contains("$((N * 8))")));
 }
 
-/// Scripts of which all that runs stands in another one.
+/// The launch command is in a here-document or a nested shell.
 #[test]
 fn scripts_that_write_scripts_are_read() {
     let flags = "b.py --bf16 --micro-batch-size 1 --tensor-model-parallel-size";
@@ -133,7 +134,7 @@ fn scripts_that_write_scripts_are_read() {
          sbatch <<EOF\nsrun bash -x -c \"${{C}}\"\nEOF"
     );
     assert_eq!(settings(&outside).tensor, Some(4));
-    assert!(refusal(&format!("echo '{flags} 4' > t.sh; ./t.sh")).1.contains("no command"));
+    assert!(refusal(&format!("echo '{flags} 4' > t.sh; ./t.sh")).1.contains("runs no command"));
     let (code, message) = refusal("axolotl train ax.yml --micro-batch-size 4");
     assert!(code == "not-judged" && message.contains("ax.yml"), "{message}");
 }
@@ -150,6 +151,8 @@ fn idioms_of_scripts_are_decided() {
         ("for arg in \"$@\"; do case $arg in --tp=*) TP=8;; esac; done\nTP=${TP:-4}", "$TP"),
         ("for TP in 4; do", "$TP"),
         ("( TP=8; echo )\nexport TP=4", "$TP"),
+        ("( : ${TP:=8} )\n: '${TP:=8}'\n: ${TP:=4}", "$TP"),
+        ("f() { TP=4; }\nf", "$TP"),
         ("TP=4\n( TP=8 )\nbash -c \"TP=2; echo\"", "$TP"),
         ("TP=4\necho \"cat <<EOF\"", "$TP"),
         ("cat > a <<EOF\nb.py --tensor-model-parallel-size 8\nEOF\nTP=4", "$TP"),
@@ -166,6 +169,11 @@ fn idioms_of_scripts_are_decided() {
         "A=($(echo 8 4) 2)\nTP=${A[1]}",
         "TP=4\nX=$((TP+=2))",
         "TP=4\ndeclare -n R=TP\nR=8",
+        "f() { TP=4; }\n[ -n \"$X\" ] && f",
+        "function f {\nTP=4\n}\n[ -f x ] && f",
+        "TP=8; for x in one; do continue; TP=4; done",
+        "TP=8\nTP=4 &",
+        "TP=8\nif ! TP=4; then :; fi",
     ] {
         let text = format!("{script}\na.py --bf16 --tensor-model-parallel-size $TP");
         let message = refusal(&text).1;

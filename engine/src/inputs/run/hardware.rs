@@ -21,8 +21,8 @@ const MOST_OF_A100: f64 = 0.6423;
 const UNFUSED: &str = "unfused-attention";
 
 impl Setting {
-    /// Bytes that lie on the devices under any plan: each weight once, and what the optimizer keeps of it
-    /// unless hosts may.
+    /// Bytes that lie on the devices under any plan: each weight once, and its optimizer states
+    /// unless hosts may have them.
     pub fn least_resident(&self) -> Bytes {
         let format = tuned::format(self);
         if !self.model.tuning.is_whole() {
@@ -34,7 +34,7 @@ impl Setting {
         Bytes((n_parameters(&self.model) as f64 * each) as u64)
     }
 
-    /// Bytes that all devices hold; `None` where one has no limit.
+    /// Memory of all devices together; `None` where one has no limit.
     pub fn room_of_all(&self) -> Option<Bytes> {
         let limits = self.cluster.devices.iter().map(ir::cluster::Device::memory_limit);
         let add = |sum: u64, limit: Option<Bytes>| Some(sum.saturating_add(self.room(limit?).0));

@@ -557,7 +557,7 @@ fn measured_layers(
     importers::layers::read(folder, sequence)
 }
 
-/// The kinds of devices, of which measured layers have one.
+/// The kinds of devices; measured layers allow one only.
 fn kinds<'c>(
     cluster: &'c Cluster,
     path: &Path,

@@ -20,11 +20,12 @@ fn document(text: &str) -> Result<Value, Diagnostic> {
     serde_json::from_str(text).map_err(|error| {
         let is_script = text.contains("<<") || text.starts_with("#!");
         let message = match is_script {
-            true => "a script that writes its ds_config, which is not read out of it".to_owned(),
+            true => "the script writes its own ds_config; only separate ds_config files are read"
+                .to_owned(),
             false => format!("this is no valid JSON: {error}"),
         };
         Diagnostic::input("bad-settings", message)
-            .hint("give the ds_config as a file, or what `export deepspeed` writes")
+            .hint("give that ds_config, or what `export deepspeed` writes")
     })
 }
 

@@ -29,7 +29,7 @@ const REFUSED: [(&str, &str); 9] = [
     ("dynamo_config.dynamo_backend", "kernels are those of the stack"),
 ];
 
-/// Flags of `accelerate launch` that take no word; the first six say what runs.
+/// Flags of `accelerate launch` without a value.
 const SWITCHES: [&str; 15] = [
     "use_fsdp",
     "use_deepspeed",
@@ -51,6 +51,7 @@ const SWITCHES: [&str; 15] = [
 const ACCUMULATED: &str = "gradient_accumulation_steps";
 /// Other names of the command.
 const SPELLINGS: [&str; 2] = ["accelerate-launch", "accelerate.commands.launch"];
+const PROCESSES: &str = "num_processes";
 const COMMAND: &str = "accelerate launch";
 
 /// The key of a flag of `accelerate launch` in a config file.
@@ -76,14 +77,11 @@ pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         return of_keys(&Keys::read(text)?);
     };
     let is_switch = |flag: &str| SWITCHES.contains(&flag.replace('-', "_").as_str());
-    let (mut flags, rest) = command::keys(&found.words, &key, &is_switch);
+    let (mut keys, rest) = command::keys(&found.words, &key, &is_switch);
     command::check_files(COMMAND, rest)?;
-    let mut keys = Keys::read(&format!("compute_environment: LOCAL_MACHINE\n{flags}"))?;
-    if let Some(n) = keys.text("num_processes").filter(|n| n.starts_with('$')) {
+    if let Some(n) = keys.text(PROCESSES).filter(|n| n.starts_with('$')) {
         found.unset.push(n);
-        let lines = flags.lines().filter(|line| !line.starts_with("\"num_processes\""));
-        flags = lines.flat_map(|line| [line, "\n"]).collect();
-        keys = Keys::read(&format!("compute_environment: LOCAL_MACHINE\n{flags}"))?;
+        keys.values.remove(PROCESSES);
     }
     if keys.is_on("tpu")? {
         return Err(not_judged("--tpu", "its TPUs are started by another program"));
@@ -92,10 +90,9 @@ pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         return Err(command::elsewhere(COMMAND, &format!("--config_file {file}")));
     }
     let kind = kind(&keys)?;
-    let mut no_effect = without_switch(&mut flags, &keys)?;
-    flags += &format!("distributed_type: {kind}\n");
-    let keys = Keys::read(&flags)?;
-    keys.pass(SWITCHES[..6].iter().map(|switch| (*switch).to_owned()));
+    keys.values.insert("distributed_type".to_owned(), kind.into());
+    let mut no_effect = without_switch(&mut keys)?;
+    keys.pass(["module".to_owned()]);
     let n_micro_batches = keys.count(ACCUMULATED)?;
     let mut settings = of_keys(&keys)?;
     settings.n_micro_batches = n_micro_batches.or(settings.n_micro_batches);
@@ -125,24 +122,24 @@ fn kind(keys: &Keys) -> Result<&'static str, Diagnostic> {
     Ok(kind.unwrap_or("MULTI_GPU"))
 }
 
-/// Leaves out flags of sections without their switch, which do nothing, and gives each with its switch.
-fn without_switch(flags: &mut String, keys: &Keys) -> Result<BTreeMap<String, String>, Diagnostic> {
+/// Removes flags of sections without their switch, which have no effect; returns each with the switch.
+fn without_switch(keys: &mut Keys) -> Result<BTreeMap<String, String>, Diagnostic> {
     let mut no_effect = BTreeMap::new();
     for (section, switch) in [
         ("fsdp_config.", "use_fsdp"),
         ("deepspeed_config.", "use_deepspeed"),
         ("parallelism_config.", "use_parallelism_config"),
     ] {
-        if !keys.is_on(switch)? {
-            let is_of = |line: &&str| line.trim_start_matches('"').starts_with(section);
-            for line in flags.lines().filter(is_of) {
-                let flag = line.trim_start_matches('"').trim_start_matches(section);
-                let flag = flag.split('"').next().unwrap_or(flag);
-                no_effect.insert(format!("--{flag}"), format!("`--{switch}`"));
-            }
-            let kept: Vec<&str> = flags.lines().filter(|line| !is_of(line)).collect();
-            *flags = kept.join("\n") + "\n";
+        if keys.is_on(switch)? {
+            continue;
         }
+        keys.values.retain(|key, _| match key.strip_prefix(section) {
+            Some(flag) => {
+                no_effect.insert(format!("--{flag}"), format!("`--{switch}`"));
+                false
+            }
+            None => true,
+        });
     }
     Ok(no_effect)
 }
@@ -155,6 +152,10 @@ fn of_keys(keys: &Keys) -> Result<LaunchSettings, Diagnostic> {
         trains_elsewhere: true,
         ..LaunchSettings::default()
     };
+    if settings.dtype.is_none() {
+        let key = "mixed_precision (left out)".to_owned();
+        settings.not_judged.insert("the training program may set it", vec![key]);
+    }
     match kind.as_str() {
         // Replicas on accelerators of any maker.
         "NO" | "MULTI_GPU" | "MULTI_XPU" | "MULTI_NPU" | "MULTI_MLU" | "MULTI_MUSA"
@@ -203,7 +204,7 @@ fn degrees(keys: &Keys, settings: &mut LaunchSettings) -> Result<(), Diagnostic>
         let key = format!("parallelism_config.parallelism_config_dp_replicate_size: {copies}");
         return Err(not_judged(&key, "replicas of shards are in no plan"));
     }
-    let (key, n) = ("num_processes", keys.degree("num_processes")?);
+    let (key, n) = (PROCESSES, keys.degree(PROCESSES)?);
     let group = u64::from(tensor) * u64::from(context);
     let left = n.map(u64::from).filter(|n| n.is_multiple_of(group)).map(|n| n / group);
     if let (Some(n), None) = (n, left) {

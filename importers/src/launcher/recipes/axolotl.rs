@@ -169,8 +169,8 @@ fn optimizer(keys: &Keys, keeps_single: bool) -> Result<Optimizer, Diagnostic> {
         _ if keeps_single || !is_bf16(keys)? || named.is_in_place() => Ok(named),
         Optimizer::AdamW => Ok(Optimizer::AdamW16),
         _ => {
-            let why = "without `fsdp_config` or `deepspeed` weights and states are kept in 16 bits, and by a \
-                       plan with this optimizer in single precision";
+            let why = "without `fsdp_config` or `deepspeed` weights and optimizer states have 16 bits; in a plan \
+                       with this optimizer they have 32";
             Err(not_judged("bf16", why))
         }
     }

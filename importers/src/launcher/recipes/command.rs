@@ -1,15 +1,16 @@
 //! Recipes that a script gives to its launcher as flags.
 
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
 
 use ir::diagnostic::Diagnostic;
 use serde_json::Value;
 
 use super::super::flags::{QUOTES, not_judged};
+use super::super::keys::Keys;
 use super::super::programs;
 use super::super::shell;
 
-/// Endings of files that hold settings.
+/// Endings of settings files.
 const FILES: [&str; 4] = [".yaml", ".yml", ".json", ".toml"];
 
 /// Flags of a program at most that are named.
@@ -62,38 +63,31 @@ pub(super) fn elsewhere(command: &str, word: &str) -> Diagnostic {
     Diagnostic::input("not-judged", message).hint("give that file")
 }
 
-/// Flags as the keys of a recipe, up to the first word that is neither a flag nor its value, and what stands from
-/// there on. `name` gives a flag's key, `is_switch` says that a flag takes no word.
+/// Flags as the keys of a recipe, the last of equal ones, and the words from the first on that is neither a flag nor a
+/// flag's value. `name` gives the key of a flag; `is_switch` is true for flags without a value.
 pub(super) fn keys<'a>(
     words: &'a [String],
     name: &dyn Fn(&str) -> String,
     is_switch: &dyn Fn(&str) -> bool,
-) -> (String, &'a [String]) {
-    let (mut keys, mut at) = (String::new(), 0);
+) -> (Keys, &'a [String]) {
+    let (mut values, mut at) = (BTreeMap::new(), 0);
     while let Some(flag) = words.get(at).and_then(|word| word.strip_prefix("--")) {
         at += 1;
-        let (key, value) = match flag.split_once('=') {
-            Some((key, value)) => (key, Some(value)),
-            None if is_switch(flag) => (flag, None),
-            None => {
-                (flag, words.get(at).map(String::as_str).filter(|word| !word.starts_with("--")))
+        let next = words.get(at).filter(|word| !is_switch(flag) && !word.starts_with("--"));
+        let (key, value) = match (flag.split_once('='), next) {
+            (Some(both), _) => both,
+            (None, Some(next)) => {
+                at += 1;
+                (flag, next.as_str())
             }
+            (None, None) => (flag, "true"),
         };
-        at += usize::from(value.is_some() && !flag.contains('='));
-        let value = value.map_or("true", |value| value.trim_matches(QUOTES));
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
-        // Words that YAML takes as switches are words here, but for `true` and `false`.
-        let is_word = !value.is_empty()
-            && value.chars().all(is_plain)
-            && !["no", "yes", "on", "off", "n", "y"].contains(&value.to_lowercase().as_str());
-        let value = if is_word { value.to_owned() } else { Value::from(value).to_string() };
-        // Writing to a string can't fail.
-        let _ = writeln!(keys, "{}: {value}", Value::from(name(key)));
+        values.insert(name(key), Value::from(value.trim_matches(QUOTES)));
     }
-    (keys, &words[at..])
+    (Keys::of_values(values), &words[at..])
 }
 
-/// Refuses words without a value before a program, which may be flags, and files of settings among its own words.
+/// Refuses unset variables before the program, which may add flags, and settings files among its arguments.
 ///
 /// # Errors
 /// `not-judged`.
@@ -102,10 +96,7 @@ pub(super) fn check_files(command: &str, words: &[String]) -> Result<(), Diagnos
     let has_program = words.iter().any(|word| is_program(&word));
     let mut before = words.iter().take_while(|word| has_program && !is_program(word));
     if let Some(word) = before.find(|word| word.trim_matches(QUOTES).starts_with(['$', '`'])) {
-        return Err(not_judged(
-            &format!("{command} {word}"),
-            "the file does not state what it holds",
-        ));
+        return Err(not_judged(&format!("{command} {word}"), "the file does not set it"));
     }
     let is_file = |word: &&String| {
         let word = word.trim_matches(QUOTES);
@@ -123,7 +114,7 @@ pub(super) fn not_read(
     let flags = flags.map(|word| word.split('=').next().unwrap_or(word).to_owned());
     [
         ("the file does not state what they hold", command.unset.clone()),
-        ("they are flags of the program that it starts", flags.take(MOST_SHOWN).collect()),
+        ("these flags go to the training program", flags.take(MOST_SHOWN).collect()),
         (shell::BEHIND_ENDS, shell::behind_ends(text)),
     ]
 }

@@ -41,7 +41,7 @@ fn is_verb(word: &str) -> bool {
 }
 
 /// The keys that a script gives its command as flags; `None` for what is no script.
-fn of_command(text: &str) -> Result<Option<String>, Diagnostic> {
+fn of_command(text: &str) -> Result<Option<Keys>, Diagnostic> {
     let trains =
         |words: &[&str]| words.first().is_none_or(|next| *next == "train" || !is_verb(next));
     let Some(found) = command::of(text, (COMMAND, "train"), &trains)? else { return Ok(None) };
@@ -54,7 +54,8 @@ fn of_command(text: &str) -> Result<Option<String>, Diagnostic> {
 
 pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     let command = of_command(text)?;
-    let keys = Keys::read(command.as_deref().unwrap_or(text))?;
+    let is_command = command.is_some();
+    let keys = command.map_or_else(|| Keys::read(text), Ok)?;
     let stated = |key: &str, fits: &[&str], why: &str| match keys.text(key) {
         Some(other) if !fits.contains(&other.as_str()) => {
             Err(not_judged(&format!("{key}: {other}"), why))
@@ -99,7 +100,7 @@ pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     }
     keys.finish(IDLE)?;
     settings.not_planned = keys.not_planned();
-    if command.is_some() {
+    if is_command {
         let flags = Flags::new(text);
         let number = |name| flags.variable(name)?.parse::<u64>().ok().filter(|n| *n > 0);
         let each = number("NPROC_PER_NODE");
@@ -147,7 +148,7 @@ fn adapter(keys: &Keys) -> Result<Option<Adapter>, Diagnostic> {
         Some(other) => {
             let why = match is_whole {
                 true => "quantised weights are frozen beside adapters",
-                false => "frozen weights are kept in 16, 8 or 4 bits",
+                false => "frozen weights can have 16, 8 or 4 bits",
             };
             return Err(not_judged(&format!("quantization_bit: {other}"), why));
         }

@@ -37,10 +37,10 @@ pub(super) fn optimizer(keys: &Keys, key: &str) -> Result<Optimizer, Diagnostic>
     })
 }
 
-/// What is said of weights in 8 bits.
-pub(super) const UNMEASURED: &str = "no run with frozen weights in 8 bits was measured";
+/// The warning on 8-bit frozen weights.
+pub(super) const UNMEASURED: &str = "runs with 8-bit frozen weights were never measured";
 
-/// Refuses to share out frozen weights that can't be.
+/// Refuses sharding of frozen weights that have no floating type.
 ///
 /// # Errors
 /// `not-judged`.

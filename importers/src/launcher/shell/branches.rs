@@ -34,7 +34,12 @@ impl Branches {
         if skipped { Some(false) } else { sure.then_some(true) }
     }
 
-    /// The same of what stands around the innermost branch or loop.
+    /// Whether the innermost branch is one of an `if` or a `case`.
+    pub(super) fn is_choice(&self) -> bool {
+        self.0.last().is_some_and(|frame| frame.kind != Kind::Loop)
+    }
+
+    /// The same for everything around the innermost branch or loop.
     pub(super) fn parent_runs(&self) -> Option<bool> {
         let outer = &self.0[..self.0.len().saturating_sub(1)];
         outer.iter().all(|frame| frame.now == Some(true)).then_some(true)
@@ -181,6 +186,8 @@ fn test(words: &[&str], value: &dyn Fn(&str) -> String) -> Option<bool> {
         (!text.contains('$')).then_some(text)
     };
     match words {
+        ["true" | "true;" | ":" | ":;"] => Some(true),
+        ["false" | "false;"] => Some(false),
         ["-z", word] => known(word).map(|text| text.is_empty()),
         ["-n", word] => known(word).map(|text| !text.is_empty()),
         [a, "=" | "==", b] if !b.contains(['*', '?']) => Some(known(a)? == known(b)?),

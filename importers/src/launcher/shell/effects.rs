@@ -1,5 +1,7 @@
 //! Words of a script that change variables otherwise than by `NAME=value` on a line of its own.
 
+use std::collections::BTreeSet;
+
 use super::super::flags::{QUOTES, ends_line};
 use super::{DECLARES, assignment};
 
@@ -126,6 +128,10 @@ pub(super) fn is_of_command(text: &str, words: &[&str], (at, next): (usize, usiz
         let Some(word) = later.next().filter(|word| !ends_line(text, before, word)) else {
             break false;
         };
+        // In the background it is of a subshell.
+        if *word == "&" {
+            break true;
+        }
         if assignment(word).is_none() {
             let ends = ["&&", "||", "|", "&", ";", ";;", "}", ")", "then", "do", "fi", "done"];
             break !ends.contains(word) && !word.starts_with('#');
@@ -155,6 +161,10 @@ pub(super) fn is_of_command(text: &str, words: &[&str], (at, next): (usize, usiz
 pub(super) struct Functions {
     is_due: bool,
     depth: usize,
+    /// Their names.
+    names: BTreeSet<String>,
+    /// Whether the last word was `function`.
+    is_named: bool,
 }
 
 impl Functions {
@@ -162,12 +172,23 @@ impl Functions {
     pub(super) fn take(&mut self, word: &str) {
         let plain = word.trim_end_matches(';');
         let opens = plain == "{" || plain.ends_with("(){");
-        self.is_due |= plain == "function" || plain.ends_with("()") || plain.ends_with("(){");
+        let name = plain.trim_end_matches('{').trim_end_matches("()");
+        let begins = plain.ends_with("()") || plain.ends_with("(){");
+        if self.is_named || begins && !name.is_empty() {
+            self.names.insert(name.to_owned());
+        }
+        self.is_named = plain == "function";
+        self.is_due |= self.is_named || begins;
         if opens && (self.is_due || self.depth > 0) {
             (self.depth, self.is_due) = (self.depth + 1, false);
         } else if plain == "}" {
             self.depth = self.depth.saturating_sub(1);
         }
+    }
+
+    /// Whether a word is the name of one.
+    pub(super) fn has(&self, word: &str) -> bool {
+        self.names.contains(word)
     }
 
     pub(super) fn is_inside(&self) -> bool {

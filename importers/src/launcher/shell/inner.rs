@@ -16,8 +16,8 @@ const FARTHEST: usize = 32;
 const SET: [&str; 6] = ["pipefail", "errexit", "nounset", "xtrace", "--login", "--norc"];
 const SHELLS: [&str; 5] = ["sh", "bash", "dash", "zsh", "ksh"];
 
-/// A script with the words of such commands in place of their quotes. Texts of here-documents are left out, but where
-/// all flags that a plan hangs on stand in them: a script that another one writes and starts.
+/// A script with the commands of nested shells unquoted. Here-documents are left out, unless all decisive flags are
+/// in them: a script that another one writes and starts.
 pub(crate) fn unwrapped(text: &str) -> Cow<'_, str> {
     let all = without_documents(text);
     if !has_decisive(&all) && has_decisive(text) {
@@ -26,7 +26,7 @@ pub(crate) fn unwrapped(text: &str) -> Cow<'_, str> {
     without_quotes(all)
 }
 
-/// The same with the texts of here-documents.
+/// The same with here-documents.
 pub(crate) fn with_documents(text: &str) -> Cow<'_, str> {
     without_quotes(Cow::Owned(text.replace("\\$", "$")))
 }
@@ -48,7 +48,7 @@ fn has_decisive(text: &str) -> bool {
         .any(is_decisive)
 }
 
-/// A script without the texts between `<<EOF` and `EOF`, but those that a shell runs.
+/// A script without here-documents, except those that a shell reads.
 fn without_documents(text: &str) -> Cow<'_, str> {
     if !text.contains("<<") {
         return Cow::Borrowed(text);
@@ -63,13 +63,13 @@ fn without_documents(text: &str) -> Cow<'_, str> {
             continue;
         }
         all.push_str(line);
-        // What nothing ends is no text.
+        // Without an end line it is no here-document.
         ends.extend(documents(line).into_iter().filter(|end| lines.contains(end)));
     }
     Cow::Owned(all)
 }
 
-/// The words that end the texts behind a line, where those are read by no shell.
+/// The end words of the here-documents of a line that no shell reads.
 fn documents(line: &str) -> Vec<&str> {
     let (mut found, mut quote) = (Vec::new(), None);
     let mut letters = line.char_indices().peekable();
@@ -89,7 +89,7 @@ fn documents(line: &str) -> Vec<&str> {
     found
 }
 
-/// The word that ends a text, by what stands before and behind `<<`.
+/// The end word of a here-document, by the text before and after `<<`.
 fn end<'a>(before: &str, rest: &'a str) -> Option<&'a str> {
     let tag = rest.trim_start_matches('-').trim_start();
     let tag = match tag.strip_prefix(QUOTES) {
@@ -126,7 +126,7 @@ fn once(text: &str) -> Option<String> {
         }
         let (inner, length) = string(&text[start..]);
         all.push_str(&text[end..start]);
-        // What another shell sets stays there; in double quotes names have their values before it runs.
+        // Variables of a nested shell stay local; double quotes are expanded before it starts.
         let is_early = word.starts_with('"');
         let mut sets = false;
         let plain = if is_early { inner.replace("\\$", "$") } else { inner.clone() };
@@ -174,7 +174,7 @@ fn is_given(before: &[&str]) -> bool {
     let passed = |word: &&&str| is_option(word) || SET.contains(word);
     let shell = before.iter().rev().find(|word| !passed(word));
     let program = shell.map_or("", |word| word.rsplit('/').next().unwrap_or(word));
-    // A container whose program is a shell takes the command behind its image.
+    // With a shell as entrypoint, the command follows the image.
     let mut pairs = before.iter().zip(before.iter().skip(1)).rev().take(FARTHEST);
     let is_entry = pairs.any(|(flag, shell)| {
         *flag == "--entrypoint" && SHELLS.contains(&shell.rsplit('/').next().unwrap_or(shell))
@@ -185,7 +185,7 @@ fn is_given(before: &[&str]) -> bool {
     *last == "eval" || is_option(&last) && last.ends_with('c') && SHELLS.contains(&program)
 }
 
-/// Whether a string names a variable that the shell around it puts in.
+/// Whether the outer shell expands a variable in a double-quoted string.
 fn has_early(text: &str, name: &str) -> bool {
     let after = text.split('$').zip(text.split('$').skip(1));
     let mut early = after.filter(|(before, _)| !before.ends_with('\\'));

@@ -1,9 +1,9 @@
-//! Variables without a value, where flags may stand.
+//! Unset variables that may add flags.
 
 use super::super::flags::{QUOTES, ends_line, quoted};
 use super::{DECISIVE, Expanded, Shell, is_named};
 
-/// What stands before a word.
+/// The words before the present one.
 #[derive(Default)]
 pub(super) struct Behind {
     /// Whether a program or a flag does.
@@ -59,18 +59,18 @@ pub(super) fn is_flags(value: &str) -> bool {
     value.trim_start_matches([' ', '\t', '\r', '\n', '\\']).starts_with('-')
 }
 
-/// Whether a value holds flags that a plan hangs on.
+/// Whether a value has flags that change the plan.
 pub(super) fn is_decisive(value: &str) -> bool {
     is_flags(value) && DECISIVE.iter().any(|part| value.contains(part))
 }
 
-/// Whether a word stands for all arguments, or for those from one on.
+/// Whether a word is `"$@"` or a slice of it.
 pub(super) fn is_rest(word: &str) -> bool {
     ["$@", "$*"].contains(&word) || word.starts_with("${@")
 }
 
 impl Shell {
-    /// Lists a word that is a variable without a value, where flags may stand.
+    /// Lists an unset variable that may add flags.
     fn name_unset(&self, word: &str, expanded: &mut Expanded) {
         let name = word.trim_matches(QUOTES);
         let has_rest = self.has_arguments || self.functions.is_inside();
@@ -107,10 +107,15 @@ const PROGRAMS: [&str; 6] = [
     "torchtitan.train",
 ];
 
-/// What is said of flags that [`behind_ends`] finds.
-pub(crate) const BEHIND_ENDS: &str = "a shell ends the command before their lines";
+/// Whether a word is a program that serves.
+pub(super) fn serves(word: &str) -> bool {
+    PROGRAMS[2..5].contains(&word.trim_matches(QUOTES))
+}
 
-/// Flags that begin a line behind one that ends the command of a program: no shell gives them to it.
+/// The warning on flags that [`behind_ends`] finds.
+pub(crate) const BEHIND_ENDS: &str = "the shell ends the command before these lines";
+
+/// Flags that begin a line after the end of the program's command, so the shell does not pass them to it.
 pub(crate) fn behind_ends(text: &str) -> Vec<String> {
     let words = quoted(text);
     let (mut is_command, mut depth, mut found) = (false, 0_usize, Vec::new());

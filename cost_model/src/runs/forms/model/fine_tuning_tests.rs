@@ -198,7 +198,7 @@ fn peak(row: &Row) -> f64 {
     }
 }
 
-/// Frozen weights in 8 bits take half of their bytes in 16, to the byte; their inputs are kept as those of trained
+/// Frozen weights in 8 bits take half of their bytes in 16, to the byte; their inputs are saved as for trained
 /// weights.
 #[test]
 fn weights_in_eight_bits_take_half() {

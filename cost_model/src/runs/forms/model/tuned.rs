@@ -10,7 +10,7 @@
 //! frozen     no product for the weight's gradient, whose input is not kept but for an adapter
 //! 4 bits     each pass reads the weight and writes it in 16 bits: (0.516 + e) n k bytes
 //! 8 bits     forward 7 k T bytes of the input to FP16 and INT8, 6 n T of the output from INT32; backward
-//!            7 n k of the weight to 16 bits and its scaling in place; the input is kept as for a trained weight
+//!            7 n k of the weight to 16 bits and its scaling in place; the input is saved as for a trained weight
 //! lengths    r k by n, added to the weight and summed: 4 e n k bytes a forward pass
 //! ```
 //!
