@@ -85,6 +85,19 @@ impl Launcher {
         Self::LlamaFactory,
     ];
 
+    /// Keys of files of `--config`, by which the engines know them.
+    const SERVER_KEYS: [(&'static str, Self); 9] = [
+        ("tensor-parallel-size:", Self::Vllm),
+        ("pipeline-parallel-size:", Self::Vllm),
+        ("max-num-batched-tokens:", Self::Vllm),
+        ("max-num-seqs:", Self::Vllm),
+        ("max-model-len:", Self::Vllm),
+        ("gpu-memory-utilization:", Self::Vllm),
+        ("tp-size:", Self::Sglang),
+        ("mem-fraction-static:", Self::Sglang),
+        ("chunked-prefill-size:", Self::Sglang),
+    ];
+
     /// Its name, the same as that of the export target where there is one.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -158,16 +171,17 @@ impl Launcher {
             ("--job.config_file", Self::Torchtitan),
             ("torchtitan.train", Self::Torchtitan),
         ];
-        // Keys at the top of recipes.
+        // Keys at the top of recipes and of files of `--config`.
         let keys = [
             ("finetuning_type:", Self::LlamaFactory),
             ("base_model:", Self::Axolotl),
             ("distributed_type:", Self::Accelerate),
             ("compute_environment:", Self::Accelerate),
         ];
+        let keys = keys.into_iter().chain(Self::SERVER_KEYS);
         let begins = |(key, _): &(&str, Self)| text.lines().any(|line| line.starts_with(key));
         let holds = |(word, _): &(&str, Self)| text.contains(word);
-        let found = keys.into_iter().find(begins).or_else(|| words.into_iter().find(holds));
+        let found = { keys }.find(begins).or_else(|| words.into_iter().find(holds));
         found.map(|(_, launcher)| launcher)
     }
 }
@@ -197,7 +211,7 @@ pub fn read(launcher: Launcher, text: &str) -> Result<LaunchSettings, Diagnostic
 /// `bad-settings` with the flag and its value, `unknown-flag`, `file-too-large`.
 pub fn servers(launcher: Launcher, text: &str) -> Result<Vec<ServerStart>, Diagnostic> {
     check_length(text)?;
-    servers::starts(launcher == Launcher::Vllm, text)
+    servers::starts(launcher, text)
 }
 
 /// Reads settings; what they leave open of the model is as it is. Flags that say nothing about parallelism are passed over, but Megatron's, all of which
@@ -214,30 +228,17 @@ pub fn read_for(
 ) -> Result<LaunchSettings, Diagnostic> {
     check_length(text)?;
     let of_flags = |read: &dyn Fn(&str) -> Result<LaunchSettings, Diagnostic>| {
-        let mut expanded = shell::expanded(&shell::unwrapped(text), &[])?;
-        if is_lost(launcher, text, &expanded.text) {
-            expanded = shell::expanded(&shell::with_documents(text), &[])?;
-        }
-        expanded.check()?;
-        let shell::Expanded { text: words, unset, .. } = expanded;
-        check_lost(launcher, text, &words)?;
-        let command = match launcher.serves() {
-            true => check_servers(launcher, text).map(|()| None)?,
-            false => programs::command(&words)?,
-        };
+        let shell::Expanded { text: words, unset, .. } = substituted(launcher, text)?;
+        let command = programs::command(&words)?;
         let n_processes = programs::processes(command.as_deref().unwrap_or(&words), text)?;
         let mut settings = read(&command.as_deref().map_or(words, programs::own))?;
         settings.n_processes = n_processes;
         settings.not_planned.retain(|flag| !programs::is_of_processes(flag));
         check_unset(launcher, &settings, &unset)?;
         if !unset.is_empty() {
-            settings.not_judged.insert("the file does not state what they hold", unset);
+            settings.not_judged.insert(shell::UNSET, unset);
         }
-        let behind = shell::behind_ends(text);
-        if !behind.is_empty() {
-            settings.not_judged.insert(shell::BEHIND_ENDS, behind);
-        }
-        Ok(settings)
+        Ok(behind_ends(settings, text))
     };
     match launcher {
         Launcher::Megatron => {
@@ -246,13 +247,28 @@ pub fn read_for(
         Launcher::Torchtitan if torchtitan::document::is(text) => torchtitan::document::read(text),
         Launcher::Torchtitan => of_flags(&torchtitan::read),
         Launcher::DeepSpeed => deepspeed::read(text),
-        Launcher::Vllm => of_flags(&|flags| serving::vllm(flags, text)),
-        Launcher::Sglang => of_flags(&|flags| serving::sglang(flags, text)),
+        Launcher::Vllm | Launcher::Sglang => {
+            servers::only(launcher, text).map(|settings| behind_ends(settings, text))
+        }
         Launcher::Galvatron => galvatron::read(text),
         Launcher::Accelerate => recipes::accelerate(text),
         Launcher::Axolotl => recipes::axolotl(text),
         Launcher::LlamaFactory => recipes::llama_factory(text),
     }
+}
+
+/// A script with its values in place of variables; with its here-documents where the launch is in one.
+///
+/// # Errors
+/// `bad-settings` where no command that runs has flags of the launcher, and those of [`shell::expanded`].
+fn substituted(launcher: Launcher, text: &str) -> Result<shell::Expanded, Diagnostic> {
+    let mut expanded = shell::expanded(&shell::unwrapped(text), &[])?;
+    if is_lost(launcher, text, &expanded.text) {
+        expanded = shell::expanded(&shell::with_documents(text), &[])?;
+    }
+    expanded.check()?;
+    check_lost(launcher, text, &expanded.text)?;
+    Ok(expanded)
 }
 
 /// Whether a script has flags of a launcher, but in no command that it is known to run.
@@ -263,7 +279,11 @@ fn is_lost(launcher: Launcher, text: &str, words: &str) -> bool {
         !is_string && (launcher.serves() || !shell::is_assignment(word))
     };
     let run: Vec<&str> = quoted(words).into_iter().filter(is_run).collect();
-    Launcher::guess(text) == Some(launcher) && Launcher::guess(&run.join(" ")).is_none()
+    // Assignments alone are an excerpt of a script.
+    let is_script = !run.is_empty();
+    is_script
+        && Launcher::guess(text) == Some(launcher)
+        && Launcher::guess(&run.join(" ")).is_none()
 }
 
 /// Refuses such a script.
@@ -312,22 +332,13 @@ fn check_unset(
         .hint("give the flags as the program gets them, such as `bash -x` prints them"))
 }
 
-/// Refuses a script that starts servers of different tensor or pipeline degrees.
-fn check_servers(launcher: Launcher, text: &str) -> Result<(), Diagnostic> {
-    let starts = servers::starts(launcher == Launcher::Vllm, text).unwrap_or_default();
-    let of = |start: &ServerStart| {
-        let LaunchSettings { tensor, pipeline, blocks, .. } = &start.settings;
-        (*tensor, *pipeline, blocks.clone())
-    };
-    match starts.iter().find(|start| of(start) != of(&starts[0])) {
-        None => Ok(()),
-        Some(_) => {
-            let message =
-                format!("the script starts {} servers of different degrees", starts.len());
-            Err(Diagnostic::input("bad-settings", message)
-                .hint("give the command of one of them alone"))
-        }
+/// Notes the lines behind the end of a command, which run as commands of their own.
+fn behind_ends(mut settings: LaunchSettings, text: &str) -> LaunchSettings {
+    let behind = shell::behind_ends(text);
+    if !behind.is_empty() {
+        settings.not_judged.insert(shell::BEHIND_ENDS, behind);
     }
+    settings
 }
 
 /// Refuses a script of which no degree and no size is known: what holds its flags is set where the file

@@ -5,9 +5,12 @@ use std::collections::BTreeSet;
 use ir::diagnostic::Diagnostic;
 use ir::launch::{LaunchSettings, ServerRole, ServerStart};
 
+use serde_json::Value;
+
 use super::flags::{Flags, ends_line, quoted, spelled};
+use super::keys::Keys;
 use super::limits::bad;
-use super::{serving, shell};
+use super::{Launcher, serving, shell, substituted};
 
 /// Variables that are read.
 const VARIABLES: [&str; 3] =
@@ -40,20 +43,81 @@ const UNPRICED: [&str; 15] = [
 ///
 /// # Errors
 /// `bad-settings`, `unknown-flag`, `file-too-large`.
-pub(super) fn starts(is_vllm: bool, text: &str) -> Result<Vec<ServerStart>, Diagnostic> {
-    let text = &*shell::unwrapped(text);
-    check_loops(is_vllm, text)?;
+pub(super) fn starts(launcher: Launcher, text: &str) -> Result<Vec<ServerStart>, Diagnostic> {
+    let is_vllm = launcher == Launcher::Vllm;
+    if let Some(keys) = config(text) {
+        return Ok(vec![one(is_vllm, &flags(&keys))?]);
+    }
+    let script = &*shell::unwrapped(text);
+    check_loops(is_vllm, script)?;
     // A script that its arguments choose a start of, as exported ones are: each choice is one.
-    let chosen = shell::choices(text);
+    let chosen = shell::choices(script);
     if chosen.is_empty() {
-        return of_script(is_vllm, text, &[]);
+        return of_script(is_vllm, substituted(launcher, text)?, true);
     }
     let mut found = Vec::new();
     for arguments in &chosen {
-        found.extend(of_script(is_vllm, text, arguments)?);
+        let expanded = shell::expanded(script, arguments)?;
+        expanded.check()?;
+        found.extend(of_script(is_vllm, expanded, false)?);
         check_number(found.len())?;
     }
     Ok(found)
+}
+
+/// The settings of the servers of a script, which are of the same degrees.
+///
+/// # Errors
+/// Those of [`starts`], and `bad-settings` for different ones.
+pub(super) fn only(launcher: Launcher, text: &str) -> Result<LaunchSettings, Diagnostic> {
+    let found = starts(launcher, text)?;
+    let of = |start: &ServerStart| {
+        let LaunchSettings { tensor, pipeline, blocks, .. } = &start.settings;
+        (*tensor, *pipeline, blocks.clone())
+    };
+    let n_starts = found.len();
+    let is_same = found.iter().all(|start| of(start) == of(&found[0]));
+    match found.into_iter().next() {
+        Some(start) if is_same => Ok(start.settings),
+        _ => {
+            let message = match n_starts {
+                0 => "the script starts no server with known arguments".to_owned(),
+                _ => format!("the script starts {n_starts} servers of different degrees"),
+            };
+            Err(Diagnostic::input("bad-settings", message)
+                .hint("give the command of one of them alone"))
+        }
+    }
+}
+
+/// The keys of a file of `--config`, flags in YAML; `None` = it is another text.
+fn config(text: &str) -> Option<Keys> {
+    let is_key = |line: &str| Launcher::SERVER_KEYS.iter().any(|(key, _)| line.starts_with(key));
+    text.lines().any(is_key).then(|| Keys::read(text).ok()).flatten()
+}
+
+/// Keys as flags; vLLM and SGLang leave out switches that are off.
+fn flags(keys: &Keys) -> String {
+    let word = |value: &Value| {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let quote = if text.contains('\'') { '"' } else { '\'' };
+        format!("{quote}{text}{quote}")
+    };
+    let mut words = Vec::new();
+    for (key, value) in &keys.values {
+        let (flag, values) = (
+            format!("--{key}"),
+            match value {
+                Value::Null | Value::Bool(false) => continue,
+                Value::Bool(true) => Vec::new(),
+                Value::Array(items) => items.iter().map(word).collect(),
+                value => vec![word(value)],
+            },
+        );
+        words.push(flag);
+        words.extend(values);
+    }
+    words.join(" ")
 }
 
 fn check_number(n: usize) -> Result<(), Diagnostic> {
@@ -64,14 +128,12 @@ fn check_number(n: usize) -> Result<(), Diagnostic> {
     Ok(())
 }
 
-/// Starts of a script that is called with arguments, by their names.
+/// Starts of a script; one that names no server is flags alone where `may_be_flags`.
 fn of_script(
     is_vllm: bool,
-    text: &str,
-    arguments: &[(String, String)],
+    expanded: shell::Expanded,
+    may_be_flags: bool,
 ) -> Result<Vec<ServerStart>, Diagnostic> {
-    let expanded = shell::expanded(text, arguments)?;
-    expanded.check()?;
     let shell::Expanded { text, mut unset, undecided_servers, .. } = expanded;
     let words = quoted(&text);
     let is_start =
@@ -81,13 +143,18 @@ fn of_script(
     let mut ends: Vec<usize> = starts.iter().skip(1).map(|at| first(&words, *at)).collect();
     ends.push(words.len());
     let segments: Vec<String> = match starts.is_empty() {
-        true if arguments.is_empty() => vec![text.clone()],
+        true if may_be_flags => vec![text.clone()],
         true => Vec::new(),
-        false => starts.iter().zip(ends).map(|(at, end)| command(&words, *at, end)).collect(),
+        false => {
+            starts.iter().zip(ends).map(|(at, end)| command((&text, &words), *at, end)).collect()
+        }
     };
     let mut found = Vec::new();
     for segment in segments.iter().filter(|segment| !is_of_later_host(segment)) {
         let mut start = one(is_vllm, segment)?;
+        if !unset.is_empty() {
+            start.settings.not_judged.insert(shell::UNSET, unset.clone());
+        }
         start.unpriced.append(&mut unset);
         found.push(start);
     }
@@ -103,7 +170,7 @@ fn of_script(
 
 /// The words of a start up to the end of its command, behind the variables that the script exports before it or
 /// gives to its container.
-fn command(words: &[&str], at: usize, end: usize) -> String {
+fn command((text, words): (&str, &[&str]), at: usize, end: usize) -> String {
     let from = first(words, at);
     let runs = |word: &&str| ["docker", "podman", "nerdctl"].contains(word);
     let container = words[..from].iter().rposition(runs).unwrap_or(from);
@@ -122,10 +189,13 @@ fn command(words: &[&str], at: usize, end: usize) -> String {
     };
     let set = (0..from).filter(|at| is_read(words[*at]) && is_set(at));
     let mut all: Vec<&str> = set.map(|at| words[at].trim_end_matches(';')).collect();
-    for word in &words[from..end] {
+    for n in from..end {
+        let (word, next) = (words[n], words.get(n + 1));
         let plain = word.trim_end_matches([';', '&', '|']);
         all.extend((!plain.is_empty()).then_some(plain));
-        if plain != *word {
+        // Flags that begin a line are warned about.
+        let is_next = |next: &&&str| !next.starts_with('-') && ends_line(text, word, next);
+        if n >= at && (plain != word || next.as_ref().is_some_and(is_next)) {
             break;
         }
     }
@@ -211,8 +281,7 @@ fn first(words: &[&str], at: usize) -> usize {
 }
 
 fn one(is_vllm: bool, text: &str) -> Result<ServerStart, Diagnostic> {
-    let mut settings =
-        if is_vllm { serving::vllm(text, text) } else { serving::sglang(text, text) }?;
+    let mut settings = if is_vllm { serving::vllm(text) } else { serving::sglang(text) }?;
     let text = if is_vllm { spelled(text, '_', "-") } else { text.to_owned() };
     let flags = Flags::new(&text);
     let names = match is_vllm {
@@ -283,7 +352,7 @@ mod tests {
             CUDA_VISIBLE_DEVICES=0,1,2,3 vllm serve m --tensor-parallel-size $TP --max-num-seqs 64 --port 8000 &\n\
             CUDA_VISIBLE_DEVICES=4,5 python3 -m vllm.entrypoints.openai.api_server --model m -tp 2 \\\n\
             --max-num-batched-tokens=4096 --gpu-memory-utilization 0.95";
-        let found = starts(true, script).unwrap();
+        let found = starts(Launcher::Vllm, script).unwrap();
         let of = |start: &ServerStart| {
             let LaunchSettings { tensor, devices, .. } = &start.settings;
             (*tensor, devices.clone(), start.max_num_seqs, start.max_num_batched_tokens)
@@ -292,14 +361,22 @@ mod tests {
         assert_eq!(of(&found[1]), (Some(2), Some(vec![4, 5]), None, Some(4096)));
         assert_eq!(found[1].unpriced, ["--gpu-memory-utilization"]);
         assert_eq!(found.len(), 2);
-        let flags = starts(false, "--tp-size 8 --dp-size 8 --enable-dp-attention");
+        let flags = starts(Launcher::Sglang, "--tp-size 8 --dp-size 8 --enable-dp-attention");
         assert!(flags.unwrap()[0].shares_attention);
         let looped = "for p in 1 2; do\nvllm serve m -tp 4 --port 800$p &\ndone";
-        assert_eq!(starts(true, looped).unwrap_err().code, "bad-settings");
+        assert_eq!(starts(Launcher::Vllm, looped).unwrap_err().code, "bad-settings");
+        let config = "# vllm serve --config\nmax-num-seqs: 32\ntensor-parallel-size: 8\nenforce-eager: false\n\
+                      no-enable-prefix-caching: true\ncompilation-config: {mode: 3}\n";
+        let found = starts(Launcher::Vllm, config).unwrap();
+        assert_eq!(
+            (found.len(), found[0].settings.tensor, found[0].max_num_seqs),
+            (1, Some(8), Some(32))
+        );
+        assert_eq!(found[0].unpriced, ["--compilation-config", "--no-enable-prefix-caching"]);
         let split = "python -m sglang.launch_server --tp 4 --disaggregation-mode decode";
-        assert_eq!(starts(false, split).unwrap()[0].role, Some(ServerRole::Decode));
+        assert_eq!(starts(Launcher::Sglang, split).unwrap()[0].role, Some(ServerRole::Decode));
         let config = r#"vllm serve m --kv-transfer-config '{"kv_role":"kv_producer"}'"#;
-        assert_eq!(starts(true, config).unwrap()[0].role, Some(ServerRole::Prefill));
+        assert_eq!(starts(Launcher::Vllm, config).unwrap()[0].role, Some(ServerRole::Prefill));
     }
 
     #[test]
@@ -307,7 +384,7 @@ mod tests {
         let script = "export CUDA_VISIBLE_DEVICES=4,5\necho up\nif true; then vllm serve m -tp 2; fi\n\
             docker run -e CUDA_VISIBLE_DEVICES=0 --gpus all vllm/vllm-openai:latest --model m &\n\
             docker run --gpus all vllm/vllm-openai:latest --model m -tp 4 --nnodes 2 | tee log";
-        let found = starts(true, script).unwrap();
+        let found = starts(Launcher::Vllm, script).unwrap();
         let of = |start: &ServerStart| {
             (start.settings.tensor, start.settings.devices.clone(), start.n_hosts)
         };
@@ -323,7 +400,7 @@ mod tests {
             b/0/0) devices=4,5 hosts=(--nnodes 2) ;;\nb/0/1) devices=4,5 hosts=(--nnodes 2) ;;\n\
             *) exit 1 ;;\nesac\ncase \"$1\" in\na) flags=(-tp 2) ;;\nb) flags=(-tp 4) ;;\nesac\n\
             export CUDA_VISIBLE_DEVICES=$devices\nexec vllm serve \"$3\" \"${flags[@]}\" \"${hosts[@]}\" \"${@:4}\"";
-        let found = starts(true, script).unwrap();
+        let found = starts(Launcher::Vllm, script).unwrap();
         let of = |start: &ServerStart| {
             (start.settings.tensor, start.settings.devices.clone().unwrap(), start.n_hosts)
         };
@@ -333,6 +410,6 @@ mod tests {
         assert_eq!(all[2], (Some(4), vec![4, 5], Some(2)));
         assert_eq!(all.len(), 3);
         let control = "case $1 in start) vllm serve m -tp 8 ;; stop) kill 1 ;; esac";
-        assert_eq!(starts(true, control).unwrap().len(), 1);
+        assert_eq!(starts(Launcher::Vllm, control).unwrap().len(), 1);
     }
 }

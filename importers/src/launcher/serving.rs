@@ -13,16 +13,10 @@ use others::Known;
 
 /// Flags of vLLM 0.33 and earlier, and of SGLang 0.5.23, beside those that are read, by what they change
 /// (`AsyncEngineArgs.add_cli_args` and the flags of the API server; `ServerArgs.add_cli_args`).
-const VLLM: Known = Known {
-    table: include_str!("serving/vllm.txt"),
-    starts: &["vllm serve", "vllm.entrypoints", "vllm/vllm-openai"],
-};
-const SGLANG: Known = Known {
-    table: include_str!("serving/sglang.txt"),
-    starts: &["sglang.launch_server", "sglang serve", "sglang_router.launch_server"],
-};
+const VLLM: Known = Known(include_str!("serving/vllm.txt"));
+const SGLANG: Known = Known(include_str!("serving/sglang.txt"));
 
-pub(super) fn vllm(text: &str, whole: &str) -> Result<LaunchSettings, Diagnostic> {
+pub(super) fn vllm(text: &str) -> Result<LaunchSettings, Diagnostic> {
     // Its parser takes names with underscores too.
     let text = spelled(text, '_', "-");
     let flags = Flags::new(&text);
@@ -51,10 +45,10 @@ pub(super) fn vllm(text: &str, whole: &str) -> Result<LaunchSettings, Diagnostic
         no_effect,
         ..LaunchSettings::default()
     };
-    VLLM.judged(&flags, whole, settings)
+    VLLM.judged(&flags, settings)
 }
 
-pub(super) fn sglang(text: &str, whole: &str) -> Result<LaunchSettings, Diagnostic> {
+pub(super) fn sglang(text: &str) -> Result<LaunchSettings, Diagnostic> {
     let flags = Flags::new(text);
     let pipeline = &["--pp-size", "--pipeline-parallel-size"];
     let tensor = flags.degree(&["--tp-size", "--tensor-parallel-size", "--tp"])?;
@@ -74,7 +68,7 @@ pub(super) fn sglang(text: &str, whole: &str) -> Result<LaunchSettings, Diagnost
         devices: numbers(&flags, "CUDA_VISIBLE_DEVICES")?,
         ..LaunchSettings::default()
     };
-    SGLANG.judged(&flags, whole, settings)
+    SGLANG.judged(&flags, settings)
 }
 
 /// Layers of each rank, as many as there are ranks.

@@ -18,7 +18,7 @@ use branches::Branches;
 pub(super) use choices::choices;
 use effects::{Change, Functions};
 pub(super) use inner::{nesting, unwrapped, with_documents};
-pub(super) use unset::{BEHIND_ENDS, behind_ends};
+pub(super) use unset::{BEHIND_ENDS, UNSET, behind_ends};
 use unset::{Behind, is_decisive, is_flags};
 
 use super::flags::{QUOTES, ends_line, quoted, substitution};

@@ -3,7 +3,7 @@
 use ir::card::{BlockGroup, Head, ModelCard, StateFormat, ZeroStage};
 use ir::diagnostic::Diagnostic;
 use ir::tensor::DType;
-use ir::tuning::{Module, Modules, Tuning};
+use ir::tuning::{BaseWeights, Module, Modules, Tuning};
 use ir::workload::Optimizer;
 use planner::training::search_3d::space::Pins;
 
@@ -74,6 +74,10 @@ pub(super) fn tune(
                 format!("adapters of rank {} are wider than the model, {least}", adapter.rank);
             return wrong(message, "choose a smaller rank");
         }
+    }
+    if tuning.base() == BaseWeights::Int8 {
+        let message = "8-bit frozen weights: no measured run judges their memory and time";
+        setting.warnings.push(Diagnostic::warning("unmeasured-base", message));
     }
     setting.model.tuning = tuning;
     Ok(())

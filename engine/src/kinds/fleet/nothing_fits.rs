@@ -166,11 +166,14 @@ fn promised(setting: &Setting, answer: &Answer) -> Option<Diagnostic> {
         (None, Some(least)) => ("TTFT", "--ttft", least, promises.ttft_s?),
         (None, None) => return None,
     };
-    let message = format!(
-        "no worker keeps {name} {}: the least with one request is {}",
-        latency(asked),
-        latency(least)
-    );
+    // As many digits as it takes to see the difference.
+    let [shown, of_least] = [asked, least].map(latency);
+    let [shown, of_least] = match shown == of_least {
+        true => [asked, least].map(|seconds| format!("{:.3} ms", 1e3 * seconds)),
+        false => [shown, of_least],
+    };
+    let message =
+        format!("no worker keeps {name} {shown}: the least with one request is {of_least}");
     let eased = format!("{}ms", (1e3 * least * EASED).ceil());
     Some(
         Diagnostic::error(Blame::Infeasible, "no-fleet", message)
@@ -215,12 +218,15 @@ fn too_few(
         .fact("based_on", format!("{}, no interval", setting.costs_from()));
     let error = most.iter().fold(error, |error, most| error.fact("best", most.workers.clone()));
     let Some(enough) = enough else {
-        return error.hint("state fewer requests, or allow longer latencies");
+        return error.hint(match served > 0.0 {
+            true => "state fewer requests, or allow longer latencies",
+            false => "allow longer latencies, or name more devices",
+        });
     };
     let per_host = setting.pools.iter().map(|pool| pool.hosts[0].len()).max().unwrap_or(1);
+    let fewer = if served > 0.0 { ", or fewer requests" } else { "" };
     error.fact("devices_needed", enough.n_devices).hint(format!(
-        "{} devices of these kinds, on hosts of {per_host}, serve them ({}): name a cluster of as many, \
-         or fewer requests",
+        "{} devices of these kinds, on hosts of {per_host}, serve them ({}): name a cluster of as many{fewer}",
         enough.n_devices, enough.workers
     ))
 }

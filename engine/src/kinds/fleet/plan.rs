@@ -341,15 +341,21 @@ fn enough(setting: &Setting, door: &Fleets, control: &Control) -> [Option<Suffic
     [most, best(&free)]
 }
 
-/// A request latency, the first of some each half as long again, that a fleet of the devices keeps.
+/// A request latency that a fleet of the devices keeps: that of the first one found for limits each half as long
+/// again, in milliseconds rounded up, where it is found for this limit too.
 fn longer_s(setting: &Setting, door: &Fleets, control: &Control) -> Option<f64> {
     let mut eased = setting.clone();
+    let found = |eased: &Setting| {
+        let answer = search::search(eased, &eased.question(), (door.0, control)).ok()?;
+        judged(eased, &answer).map(|_| search::latency_s(&answer))
+    };
     for _ in 0..MOST_EASED {
-        let latency_s = eased.asked.latency_s.as_mut()?;
-        *latency_s *= EASED;
-        let answer = search::search(&eased, &eased.question(), (door.0, control)).ok()?;
-        if judged(&eased, &answer).is_some() {
-            return eased.asked.latency_s;
+        let latency_s = EASED * eased.asked.latency_s?;
+        eased.asked.latency_s = Some(latency_s);
+        if let Some(seconds) = found(&eased) {
+            let tight = Some((1e3 * seconds).ceil() / 1e3);
+            eased.asked.latency_s = tight;
+            return tight.filter(|_| found(&eased).is_some()).or(Some(latency_s));
         }
     }
     None

@@ -13,6 +13,9 @@ use super::setting::{Setting, USUAL_TPOT_S};
 
 /// Parts of a request latency that TTFT may take.
 const PARTS: [f64; 5] = [0.05, 0.1, 0.2, 0.35, 0.5];
+/// How much longer the parts may be together where no fleet is found that keeps them: workers are faster than
+/// what is promised of them.
+const EASED: [f64; 4] = [1.0, 1.1, 1.25, 1.5];
 /// Fleets that are looked at for a concurrency, and how much above it the last one may be.
 const MOST_RATES: usize = 8;
 const ABOVE: f64 = 1.02;
@@ -90,7 +93,7 @@ fn shortened(
 }
 
 /// Request latency by an answer's replays, seconds.
-fn latency_s(answer: &Answer) -> f64 {
+pub(super) fn latency_s(answer: &Answer) -> f64 {
     let stay = |of: &Replayed| {
         let seconds = of.replayed.as_ref().ok()?.stay_s;
         Some((answer.types.workers[of.of].figures.role, seconds))
@@ -123,13 +126,18 @@ fn split(
         return Ok(whole);
     }
     let (mut best, mut first): (Option<Answer>, Option<Answer>) = (None, None);
-    for promises in promises(setting, &question.promises) {
-        let question = Question { promises, ..question.clone() };
-        let answer = door(&question, &price, control)?;
-        if !is_fast(&answer) {
-            first.get_or_insert(answer);
-        } else if best.as_ref().is_none_or(|best| is_before(&question, &answer, best)) {
-            best = Some(answer);
+    for eased in EASED {
+        for promises in promises(setting, &question.promises, eased * most_s) {
+            let question = Question { promises, ..question.clone() };
+            let answer = door(&question, &price, control)?;
+            if !is_fast(&answer) {
+                first.get_or_insert(answer);
+            } else if best.as_ref().is_none_or(|best| is_before(&question, &answer, best)) {
+                best = Some(answer);
+            }
+        }
+        if best.is_some() {
+            break;
         }
     }
     let Some(mut best) = best else {
@@ -157,8 +165,7 @@ fn is_before(question: &Question<'_>, one: &Answer, other: &Answer) -> bool {
 }
 
 /// TTFT and TPOT that keep a request latency where both are kept.
-fn promises(setting: &Setting, stated: &Promises) -> Vec<Promises> {
-    let Some(latency_s) = setting.asked.latency_s else { return vec![*stated] };
+fn promises(setting: &Setting, stated: &Promises, latency_s: f64) -> Vec<Promises> {
     let n_output = match stated.statistic {
         Statistic::Mean => setting.asked.traffic.mean_tokens()[1],
         Statistic::Percentile(percent) => setting.asked.traffic.output_percentile(percent),

@@ -23,7 +23,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("--hybrid-context-parallel", "all samples have one context degree"),
     ("--hierarchical-context-parallel-sizes", "context ranks form one ring"),
     ("--max-seqlen-per-dp-cp-rank", "all samples have one context degree"),
-    ("--rampup-batch-size", ONE_BATCH),
     ("--step-batch-size-schedule", ONE_BATCH),
     ("--decrease-batch-size-if-needed", ONE_BATCH),
     ("--hybrid-layer-pattern", BLOCKS),
@@ -69,6 +68,7 @@ const GONE: &[(&str, &str)] = &[
 /// Flags that change time or memory in a way that no plan has, by what is judged instead; with the values,
 /// where there are any, that change nothing.
 const WARNED: &[(&str, &[(&str, &str)])] = &[
+    ("the batch of a step is the one that it grows to", &[("--rampup-batch-size", "")]),
     (
         "states and gradients are kept in the usual formats",
         &[
@@ -229,7 +229,10 @@ pub(super) fn judge(
     model: ModelFacts,
 ) -> Result<BTreeMap<&'static str, Vec<String>>, Diagnostic> {
     if let Some((flag, now)) = GONE.iter().find(|(flag, _)| flags.has(flag)) {
-        return Err(bad(flag, "", &format!("Megatron takes it no more: use `{now}`")));
+        let message = format!("`{flag}` is a flag of older releases that Megatron-LM now stops at");
+        return Err(Diagnostic::input("unknown-flag", message)
+            .fact("flag", *flag)
+            .hint(format!("use `{now}`")));
     }
     // But of these, no flag takes such a value.
     if let Some((flag, value)) = flags.stated_switch(&["--onnx-safe", "--wandb-exp-name"]) {

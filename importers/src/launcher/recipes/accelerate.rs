@@ -89,6 +89,10 @@ pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     if let Some(file) = keys.text("config_file") {
         return Err(command::elsewhere(COMMAND, &format!("--config_file {file}")));
     }
+    let is_one = keys.count("num_machines")?.is_none_or(|n| n == 1);
+    if let (None, true, Some(n)) = (keys.text(PROCESSES), is_one, found.n_visible) {
+        keys.values.insert(PROCESSES.to_owned(), n.into());
+    }
     let kind = kind(&keys)?;
     keys.values.insert("distributed_type".to_owned(), kind.into());
     let mut no_effect = without_switch(&mut keys)?;

@@ -110,9 +110,6 @@ pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         ..LaunchSettings::default()
     };
     settings.stack.attention = attention(&keys)?;
-    if adapter.is_some_and(|adapter| adapter.base == BaseWeights::Int8) {
-        settings.not_judged.insert(tuned::UNMEASURED, vec!["load_in_8bit".to_owned()]);
-    }
     let kernels = keys.noted(&KERNELS);
     if !kernels.is_empty() {
         settings.not_judged.insert("kernels are those of the stack", kernels);

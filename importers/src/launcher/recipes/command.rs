@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ir::diagnostic::Diagnostic;
 use serde_json::Value;
 
-use super::super::flags::{QUOTES, not_judged};
+use super::super::flags::{Flags, QUOTES, not_judged};
 use super::super::keys::Keys;
 use super::super::programs;
 use super::super::shell;
@@ -21,6 +21,8 @@ pub(super) struct Command {
     /// Words behind the command's verb.
     pub(super) words: Vec<String>,
     pub(super) unset: Vec<String>,
+    /// Devices of `CUDA_VISIBLE_DEVICES`, each of which a launcher gives a process by default.
+    pub(super) n_visible: Option<u64>,
 }
 
 /// The one command of a script that `starts` takes, by its words from the launcher on; `None` where there is none.
@@ -53,7 +55,12 @@ pub(super) fn of(
             .hint("give the command of one of them alone"));
     }
     let own = |words: Vec<String>| words.into_iter().skip_while(|word| word == verb).collect();
-    Ok(runs.pop().map(|words| Command { words: own(words), unset: expanded.unset }))
+    let n_visible = Flags::new(&expanded.text).variable("CUDA_VISIBLE_DEVICES").map(|devices| {
+        devices.split(',').filter(|device| !device.trim().is_empty()).count() as u64
+    });
+    let n_visible =
+        n_visible.filter(|n| *n > 0 && !expanded.text.contains("CUDA_VISIBLE_DEVICES=$"));
+    Ok(runs.pop().map(|words| Command { words: own(words), unset: expanded.unset, n_visible }))
 }
 
 /// Refuses settings that a command takes from another file.
@@ -113,7 +120,7 @@ pub(super) fn not_read(
     let flags = rest.iter().filter(|word| word.starts_with("--"));
     let flags = flags.map(|word| word.split('=').next().unwrap_or(word).to_owned());
     [
-        ("the file does not state what they hold", command.unset.clone()),
+        (shell::UNSET, command.unset.clone()),
         ("these flags go to the training program", flags.take(MOST_SHOWN).collect()),
         (shell::BEHIND_ENDS, shell::behind_ends(text)),
     ]

@@ -10,7 +10,7 @@ use ir::workload::Optimizer;
 use super::super::flags::{Flags, not_judged};
 use super::super::keys::Keys;
 use super::super::limits::bad;
-use super::command;
+use super::command::{self, Command};
 use super::tuned;
 
 /// Keys that change neither time nor memory.
@@ -41,21 +41,22 @@ fn is_verb(word: &str) -> bool {
 }
 
 /// The keys that a script gives its command as flags; `None` for what is no script.
-fn of_command(text: &str) -> Result<Option<Keys>, Diagnostic> {
+fn of_command(text: &str) -> Result<Option<(Keys, Command)>, Diagnostic> {
     let trains =
         |words: &[&str]| words.first().is_none_or(|next| *next == "train" || !is_verb(next));
     let Some(found) = command::of(text, (COMMAND, "train"), &trains)? else { return Ok(None) };
     let (keys, rest) = command::keys(&found.words, &str::to_owned, &|_| false);
     match rest.first() {
         Some(word) => Err(command::elsewhere("llamafactory-cli train", word)),
-        None => Ok(Some(keys)),
+        None => Ok(Some((keys, found))),
     }
 }
 
 pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
-    let command = of_command(text)?;
-    let is_command = command.is_some();
-    let keys = command.map_or_else(|| Keys::read(text), Ok)?;
+    let (keys, command) = match of_command(text)? {
+        Some((keys, command)) => (keys, Some(command)),
+        None => (Keys::read(text)?, None),
+    };
     let stated = |key: &str, fits: &[&str], why: &str| match keys.text(key) {
         Some(other) if !fits.contains(&other.as_str()) => {
             Err(not_judged(&format!("{key}: {other}"), why))
@@ -91,19 +92,21 @@ pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         ..LaunchSettings::default()
     };
     settings.stack.attention = attention(&keys)?;
-    if adapter.is_some_and(|adapter| adapter.base == BaseWeights::Int8) {
-        settings.not_judged.insert(tuned::UNMEASURED, vec!["quantization_bit".to_owned()]);
-    }
     let kernels = keys.noted(&["enable_liger_kernel", "torch_compile"]);
     if !kernels.is_empty() {
         settings.not_judged.insert("kernels are those of the stack", kernels);
     }
     keys.finish(IDLE)?;
     settings.not_planned = keys.not_planned();
-    if is_command {
+    if let Some(command) = command {
+        for (why, words) in command::not_read((text, &command), &[]) {
+            if !words.is_empty() {
+                settings.not_judged.insert(why, words);
+            }
+        }
         let flags = Flags::new(text);
         let number = |name| flags.variable(name)?.parse::<u64>().ok().filter(|n| *n > 0);
-        let each = number("NPROC_PER_NODE");
+        let each = number("NPROC_PER_NODE").or(command.n_visible);
         settings.n_processes =
             each.and_then(|each| each.checked_mul(number("NNODES").unwrap_or(1)));
     }

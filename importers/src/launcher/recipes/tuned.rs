@@ -37,9 +37,6 @@ pub(super) fn optimizer(keys: &Keys, key: &str) -> Result<Optimizer, Diagnostic>
     })
 }
 
-/// The warning on 8-bit frozen weights.
-pub(super) const UNMEASURED: &str = "runs with 8-bit frozen weights were never measured";
-
 /// Refuses sharding of frozen weights that have no floating type.
 ///
 /// # Errors

@@ -11,14 +11,9 @@ use super::super::flags::{Flags, not_judged};
 /// Most flags that a warning names.
 const MOST_NAMED: usize = 12;
 
-/// The flags of a server.
-pub(super) struct Known {
-    /// `CLASS NAME,NAME`, a line each: `idle`, `noted`, `model` for what changes it, or `refused>N` for values
-    /// above; `NAME*` for all that begin so.
-    pub table: &'static str,
-    /// Words that its command begins with.
-    pub starts: &'static [&'static str],
-}
+/// The flags of a server, `CLASS NAME,NAME`, a line each: `idle`, `noted`, `model` for what changes it, or
+/// `refused>N` for values above; `NAME*` for all that begin so.
+pub(super) struct Known(pub(super) &'static str);
 
 impl Known {
     /// The class of a flag.
@@ -28,7 +23,7 @@ impl Known {
                 Some(begins) => flag.starts_with(begins),
                 None => name == flag,
             };
-            let mut rows = self.table.lines().filter_map(|row| row.split_once(' '));
+            let mut rows = self.0.lines().filter_map(|row| row.split_once(' '));
             rows.find(|(_, names)| names.split(',').any(is_it)).map(|(class, _)| class)
         };
         // Switches of argparse's `BooleanOptionalAction` have a second name.
@@ -42,10 +37,8 @@ impl Known {
     pub(super) fn judged(
         &self,
         flags: &Flags<'_>,
-        whole: &str,
         mut settings: LaunchSettings,
     ) -> Result<LaunchSettings, Diagnostic> {
-        let others = self.of_other_commands(whole);
         let (mut noted, mut known) = (BTreeSet::new(), Vec::new());
         for (word, value) in flags.unread() {
             let plain = plain(word);
@@ -59,7 +52,6 @@ impl Known {
                     known.push(word);
                     refuse(class, &plain, value)?;
                 }
-                None if others.contains(&plain) => known.push(word),
                 None => {}
             }
         }
@@ -75,25 +67,6 @@ impl Known {
             settings.not_judged.insert("the server is priced with the engine's defaults", named);
         }
         Ok(settings)
-    }
-
-    /// Flags of a script that its other commands have: those before the server's, and those of lines that
-    /// neither start it nor assign a variable.
-    fn of_other_commands(&self, whole: &str) -> BTreeSet<String> {
-        let mut found = BTreeSet::new();
-        if !self.starts.iter().any(|start| whole.contains(start)) {
-            return found;
-        }
-        for line in whole.replace("\\\n", " ").lines() {
-            let line = line.trim();
-            let start = self.starts.iter().filter_map(|start| line.find(start)).min();
-            let first = line.split_whitespace().next().unwrap_or_default();
-            let is_own = start.is_none() && (first.starts_with('-') || first.contains('='));
-            let before = if is_own { "" } else { &line[..start.unwrap_or(line.len())] };
-            let words = before.split(|c: char| c.is_whitespace() || c == '=');
-            found.extend(words.filter(|word| word.starts_with("--")).map(plain));
-        }
-        found
     }
 }
 

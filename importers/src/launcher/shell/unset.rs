@@ -112,6 +112,9 @@ pub(super) fn serves(word: &str) -> bool {
     PROGRAMS[2..5].contains(&word.trim_matches(QUOTES))
 }
 
+/// The warning on words without a value.
+pub(crate) const UNSET: &str = "the file does not state what they hold";
+
 /// The warning on flags that [`behind_ends`] finds.
 pub(crate) const BEHIND_ENDS: &str = "the shell ends the command before these lines";
 
