@@ -9,7 +9,20 @@ use super::limits::{MOST_DEGREE, bad};
 use super::shell::DECISIVE;
 
 /// Flags of launchers that take no value.
-const SWITCHES: [&str; 3] = ["--standalone", "--no-python", "--no_python"];
+const SWITCHES: [&str; 11] = [
+    "--standalone",
+    "--no-python",
+    "--no_python",
+    // Those of Python itself.
+    "-u",
+    "-B",
+    "-E",
+    "-I",
+    "-O",
+    "-OO",
+    "-s",
+    "-S",
+];
 
 /// Words between which a shell finds commands.
 const BETWEEN: [&str; 15] =
@@ -279,6 +292,11 @@ mod tests {
                       docker run --gpus all";
         assert_eq!(command(script).unwrap().unwrap(), "python\na.py\n--bf16\n--lr\n1");
         assert_eq!(command("--bf16\n--lr 1").unwrap(), None);
+        let unbuffered = "srun -l --output=a.log sh -c python -u a.py --bf16\n";
+        assert_eq!(
+            command(unbuffered).unwrap().map(|all| super::own(&all)).unwrap(),
+            "a.py\n--bf16"
+        );
         // As people paste them.
         assert_eq!(command("a.py\n--bf16\n--lr 1").unwrap().unwrap(), "a.py\n--bf16\n--lr\n1");
     }
@@ -293,7 +311,7 @@ mod tests {
             ("torchrun --nproc-per-node gpu a.py", None),
             ("torchrun --nproc-per-node 8 --nnodes 1:4 a.py", None),
             ("torchrun --nproc-per-node 8 --nnodes $N a.py", None),
-            ("python a.py --nnodes 2", None),
+            ("python -u a.py --nnodes 2", None),
             ("deepspeed --num_gpus 4 a.py", Some(4)),
             ("mpirun -np 8 python a.py -n 3", Some(8)),
             ("srun --ntasks-per-node=8 python a.py", Some(8)),

@@ -409,6 +409,10 @@ mod tests {
         assert_eq!(all[..2], [two([0, 1]), two([2, 3])]);
         assert_eq!(all[2], (Some(4), vec![4, 5], Some(2)));
         assert_eq!(all.len(), 3);
+        let options = "D=4\nwhile [[ $# -gt 0 ]]; do\ncase $1 in\n--dp) D=\"$2\"; shift 2 ;;\n--re) R=1 ;;\n\
+                       esac\ndone\nvllm serve m -dp \"$D\"";
+        let found = starts(Launcher::Vllm, options).unwrap();
+        assert_eq!((found.len(), found[0].settings.data), (1, Some(4)));
         let control = "case $1 in start) vllm serve m -tp 8 ;; stop) kill 1 ;; esac";
         assert_eq!(starts(Launcher::Vllm, control).unwrap().len(), 1);
     }

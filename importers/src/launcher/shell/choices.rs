@@ -6,7 +6,7 @@ use super::super::flags::{QUOTES, quoted};
 const MOST_CHOICES: usize = 4_096;
 
 /// Arguments by which a script chooses what it starts: a list of names and values for each pattern of its first
-/// `case` of `$1`, but those that differ in other variables alone, which are hosts of one start.
+/// `case` of `$1` outside loops, which read options, but those that differ in other variables alone, which are hosts of one start.
 pub(crate) fn choices(text: &str) -> Vec<Vec<(String, String)>> {
     let words = quoted(text);
     let begins = |at: &usize| {
@@ -14,7 +14,14 @@ pub(crate) fn choices(text: &str) -> Vec<Vec<(String, String)>> {
         let is_argument = subject.starts_with("$1") || subject.starts_with("${1");
         words[*at] == "case" && is_argument && words.get(at + 2) == Some(&"in")
     };
-    let Some(at) = (0..words.len()).find(begins) else { return Vec::new() };
+    let is_in_loop = |at: &usize| {
+        let of = |end: &str| {
+            words[..*at].iter().filter(|word| word.trim_end_matches(';') == end).count()
+        };
+        of("do") > of("done")
+    };
+    let first = (0..words.len()).find(begins).filter(|at| !is_in_loop(at));
+    let Some(at) = first else { return Vec::new() };
     let subject: Vec<&str> = words[at + 1].trim_matches(QUOTES).split('/').collect();
     let name = |part: &str| part.trim_matches(['$', '{', '}', '-', ':']).to_owned();
     let mut found: Vec<Vec<(String, String)>> = Vec::new();
