@@ -52,15 +52,18 @@ pub(super) fn starts(launcher: Launcher, text: &str) -> Result<Vec<ServerStart>,
     check_loops(is_vllm, script)?;
     // A script that its arguments choose a start of, as exported ones are: each choice is one.
     let chosen = shell::choices(script);
-    if chosen.is_empty() {
-        return of_script(is_vllm, substituted(launcher, text)?, true);
-    }
     let mut found = Vec::new();
+    if chosen.is_empty() {
+        found = of_script(is_vllm, substituted(launcher, text)?, true)?;
+    }
     for arguments in &chosen {
         let expanded = shell::expanded(script, arguments)?;
         expanded.check()?;
         found.extend(of_script(is_vllm, expanded, false)?);
         check_number(found.len())?;
+    }
+    if let Some(first) = found.first_mut() {
+        first.unpriced.extend(shell::behind_ends(text));
     }
     Ok(found)
 }
@@ -193,9 +196,7 @@ fn command((text, words): (&str, &[&str]), at: usize, end: usize) -> String {
         let (word, next) = (words[n], words.get(n + 1));
         let plain = word.trim_end_matches([';', '&', '|']);
         all.extend((!plain.is_empty()).then_some(plain));
-        // Flags that begin a line are warned about.
-        let is_next = |next: &&&str| !next.starts_with('-') && ends_line(text, word, next);
-        if n >= at && (plain != word || next.as_ref().is_some_and(is_next)) {
+        if n >= at && (plain != word || next.is_some_and(|next| ends_line(text, word, next))) {
             break;
         }
     }

@@ -48,16 +48,21 @@ fn has_decisive(text: &str) -> bool {
         .any(is_decisive)
 }
 
+/// A line that may end a here-document: behind tabs under `<<-`, but not behind spaces.
+fn whole(line: &str) -> &str {
+    line.trim_end_matches(['\r', '\n']).trim_start_matches('\t')
+}
+
 /// A script without here-documents, except those that a shell reads.
 fn without_documents(text: &str) -> Cow<'_, str> {
     if !text.contains("<<") {
         return Cow::Borrowed(text);
     }
-    let lines: BTreeSet<&str> = text.lines().map(str::trim).collect();
+    let lines: BTreeSet<&str> = text.lines().map(whole).collect();
     let (mut all, mut ends) = (String::new(), VecDeque::new());
     for line in text.split_inclusive('\n') {
         if let Some(end) = ends.front() {
-            if line.trim() == *end {
+            if whole(line) == *end {
                 ends.pop_front();
             }
             continue;
@@ -249,6 +254,8 @@ mod tests {
             ("echo \"<<EOF\"\na\nEOF", "echo \"<<EOF\"\na\nEOF"),
             ("(( y = x << z ))\na\nz", "(( y = x << z ))\na\nz"),
             ("a <<E\nb", "a <<E\nb"),
+            ("a <<E\n1\n E\n2\nE\nb", "a <<E\nb"),
+            ("a <<-E\n1\n\tE\nb", "a <<-E\nb"),
             ("a <<A <<\"B C\"\n1\nA\n2\nB C\nb", "a <<A <<\"B C\"\nb"),
             ("sbatch <<E\nb --bf16 \\$A\nE", "sbatch <<E\nb --bf16 $A\nE"),
             ("bash -c \"A=1; a $A\"", "bash -c a $A"),
