@@ -67,7 +67,12 @@ pub(super) struct Expanded {
 impl Expanded {
     /// Adds a word, behind which a line may end; what variables hold is one line.
     fn push(&mut self, word: &str, ends_line: bool) -> Result<(), Diagnostic> {
-        self.text.push_str(&word.replace('\n', " "));
+        let line = word.replace('\n', " ");
+        // In a value it begins no comment.
+        match word.contains(QUOTES) {
+            true => self.text.push_str(&line),
+            false => self.text.push_str(&line.replace(" #", " \\#").replace("\t#", "\t\\#")),
+        }
         self.text.push(if ends_line { '\n' } else { ' ' });
         if self.text.len() > MAX_BYTES { Err(too_long()) } else { Ok(()) }
     }
@@ -450,6 +455,14 @@ impl Shell {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_has_no_comments() {
+        let script = "A=\"--b 1 # two\n#--c 3\n--d 4\"\nrun a.py $A # --e 5";
+        let expanded = expanded(script, &[]).unwrap();
+        assert_eq!(quoted(&expanded.text).last(), Some(&"4"), "{}", expanded.text);
+        assert!(!expanded.text.contains("--e"));
+    }
 
     #[test]
     fn what_a_test_decides_is_added_or_left() {
