@@ -9,8 +9,10 @@ use serde_json::Value;
 
 use super::flags::{Flags, ends_line, quoted, spelled};
 use super::keys::Keys;
+use super::launchers::Launcher;
 use super::limits::bad;
-use super::{Launcher, serving, shell, substituted};
+use super::script::substituted;
+use super::{serving, shell};
 
 /// Variables that are read.
 const VARIABLES: [&str; 3] =

@@ -230,7 +230,7 @@ pub(super) fn judge(
 ) -> Result<BTreeMap<&'static str, Vec<String>>, Diagnostic> {
     if let Some((flag, now)) = GONE.iter().find(|(flag, _)| flags.has(flag)) {
         let message = format!("`{flag}` is a flag of older releases that Megatron-LM now stops at");
-        return Err(Diagnostic::input("unknown-flag", message)
+        return Err(Diagnostic::input("bad-settings", message)
             .fact("flag", *flag)
             .hint(format!("use `{now}`")));
     }
