@@ -13,9 +13,10 @@ use super::setting::{Setting, USUAL_TPOT_S};
 
 /// Parts of a request latency that TTFT may take.
 const PARTS: [f64; 5] = [0.05, 0.1, 0.2, 0.35, 0.5];
-/// How much longer the parts may be together where no fleet is found that keeps them: workers are faster than
-/// what is promised of them.
-const EASED: [f64; 4] = [1.0, 1.1, 1.25, 1.5];
+/// How much longer the parts are together at most where no fleet is found that keeps them, and how often this is
+/// halved for a plan: workers are faster than what is promised of them.
+const MOST_EASED: f64 = 1.6;
+const N_EASED: usize = 5;
 /// Fleets that are looked at for a concurrency, and how much above it the last one may be.
 const MOST_RATES: usize = 8;
 const ABOVE: f64 = 1.02;
@@ -35,7 +36,7 @@ pub(super) fn search(
     question: &Question<'_>,
     (door, control): (FleetSearch, &Control),
 ) -> Result<Answer, Refused> {
-    let of = |question: &Question<'_>| split(setting, question, (door, control));
+    let of = |question: &Question<'_>| split(setting, question, (door, control), 0);
     match setting.asked.traffic.concurrency {
         Some(n) if question.objective != Objective::Throughput => {
             at_concurrency(setting, question, n as f64, (&of, control))
@@ -53,8 +54,11 @@ pub(super) fn best(
     question: &Question<'_>,
     (door, control): (FleetSearch, &Control),
 ) -> Result<Answer, Refused> {
-    let answer = search(setting, question, (door, control))?;
     let asked = &setting.asked;
+    if asked.latency_s.is_some() && asked.traffic.concurrency.is_none() {
+        return split(setting, question, (door, control), N_EASED);
+    }
+    let answer = search(setting, question, (door, control))?;
     if question.promises.tpot_s.or(asked.latency_s).is_some() || asked.traffic.rate.is_none() {
         return Ok(answer);
     }
@@ -107,11 +111,13 @@ pub(super) fn slowest(answer: &Answer, at: usize) -> Option<f64> {
     all.map(|of| of.seconds[at]).reduce(f64::max).filter(|seconds| *seconds > 0.0)
 }
 
-/// The best of all ways to split a request latency. The bound is that of the same question without it.
+/// The best of all ways to split a request latency, and where there is none, of longer parts that are halved
+/// `n_eased` times. The bound is that of the same question without it.
 fn split(
     setting: &Setting,
     question: &Question<'_>,
     (door, control): (FleetSearch, &Control),
+    n_eased: usize,
 ) -> Result<Answer, Refused> {
     let price = |pool: usize, shape: &Shape| setting.price(pool, shape);
     let whole = door(question, &price, control)?;
@@ -126,18 +132,31 @@ fn split(
         return Ok(whole);
     }
     let (mut best, mut first): (Option<Answer>, Option<Answer>) = (None, None);
-    for eased in EASED {
-        for promises in promises(setting, &question.promises, eased * most_s) {
-            let question = Question { promises, ..question.clone() };
-            let answer = door(&question, &price, control)?;
-            if !is_fast(&answer) {
-                first.get_or_insert(answer);
-            } else if best.as_ref().is_none_or(|best| is_before(&question, &answer, best)) {
-                best = Some(answer);
-            }
+    let mut look = |promises: Promises| -> Result<Judged, Refused> {
+        let question = Question { promises, ..question.clone() };
+        let answer = door(&question, &price, control)?;
+        let (is_kept, is_fast) = (answer.is_kept(), is_fast(&answer));
+        if !is_fast {
+            first.get_or_insert(answer);
+        } else if best.as_ref().is_none_or(|best| is_before(&question, &answer, best)) {
+            best = Some(answer);
         }
-        if best.is_some() {
-            break;
+        Ok(Judged { is_kept, is_fast })
+    };
+    let mut is_found = false;
+    for part in PARTS {
+        is_found |= look(promises(setting, &question.promises, part, most_s))?.is_fast;
+    }
+    for part in PARTS.into_iter().filter(|_| !is_found) {
+        // Longer parts allow slower fleets, down to those that are too slow together.
+        let (mut low, mut high) = (1.0, MOST_EASED);
+        for _ in 0..n_eased {
+            let eased = f64::midpoint(low, high);
+            let found = look(promises(setting, &question.promises, part, eased * most_s))?;
+            match found.is_kept && !found.is_fast {
+                true => high = eased,
+                false => low = eased,
+            }
         }
     }
     let Some(mut best) = best else {
@@ -164,22 +183,27 @@ fn is_before(question: &Question<'_>, one: &Answer, other: &Answer) -> bool {
     }
 }
 
-/// TTFT and TPOT that keep a request latency where both are kept.
-fn promises(setting: &Setting, stated: &Promises, latency_s: f64) -> Vec<Promises> {
+/// Whether a fleet keeps its promises, and the request latency.
+struct Judged {
+    is_kept: bool,
+    is_fast: bool,
+}
+
+/// TTFT and TPOT that keep a request latency where both are kept; TTFT takes `part` of it.
+fn promises(setting: &Setting, stated: &Promises, part: f64, latency_s: f64) -> Promises {
     let n_output = match stated.statistic {
         Statistic::Mean => setting.asked.traffic.mean_tokens()[1],
         Statistic::Percentile(percent) => setting.asked.traffic.output_percentile(percent),
     };
     let least = |one: Option<f64>, other: f64| Some(one.map_or(other, |one| one.min(other)));
     if n_output <= 1.0 {
-        return vec![Promises { ttft_s: least(stated.ttft_s, latency_s), ..*stated }];
+        return Promises { ttft_s: least(stated.ttft_s, latency_s), ..*stated };
     }
-    let of = |part: f64| Promises {
+    Promises {
         ttft_s: least(stated.ttft_s, part * latency_s),
         tpot_s: least(stated.tpot_s, (1.0 - part) * latency_s / (n_output - 1.0)),
         ..*stated
-    };
-    PARTS.map(of).to_vec()
+    }
 }
 
 /// The best fleet found for a number of requests in flight (Little's law, by replays): of some request rates,
