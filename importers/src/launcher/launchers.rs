@@ -130,10 +130,10 @@ impl Launcher {
             ("distributed_type:", Self::Accelerate),
             ("compute_environment:", Self::Accelerate),
         ];
-        let keys = keys.into_iter().chain(Self::SERVER_KEYS);
+        let mut keys = keys.into_iter().chain(Self::SERVER_KEYS);
         let begins = |(key, _): &(&str, Self)| text.lines().any(|line| line.starts_with(key));
         let holds = |(word, _): &(&str, Self)| text.contains(word);
-        let found = { keys }.find(begins).or_else(|| words.into_iter().find(holds));
+        let found = keys.find(begins).or_else(|| words.into_iter().find(holds));
         found.map(|(_, launcher)| launcher)
     }
 }

@@ -189,7 +189,7 @@ struct Judged {
     is_fast: bool,
 }
 
-/// TTFT and TPOT that keep a request latency where both are kept; TTFT takes `part` of it.
+/// TTFT and TPOT that together are a request latency; TTFT takes `part` of it.
 fn promises(setting: &Setting, stated: &Promises, part: f64, latency_s: f64) -> Promises {
     let n_output = match stated.statistic {
         Statistic::Mean => setting.asked.traffic.mean_tokens()[1],
