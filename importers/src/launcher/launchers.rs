@@ -38,16 +38,21 @@ impl Launcher {
     ];
 
     /// Keys of files of `--config`, by which the engines know them.
-    pub(super) const SERVER_KEYS: [(&'static str, Self); 9] = [
+    pub(super) const SERVER_KEYS: [(&'static str, Self); 14] = [
+        ("model-path:", Self::Sglang),
+        ("tp-size:", Self::Sglang),
+        ("dp-size:", Self::Sglang),
+        ("mem-fraction-static:", Self::Sglang),
+        ("chunked-prefill-size:", Self::Sglang),
         ("tensor-parallel-size:", Self::Vllm),
+        ("tensor_parallel_size:", Self::Vllm),
         ("pipeline-parallel-size:", Self::Vllm),
         ("max-num-batched-tokens:", Self::Vllm),
+        ("max_num_batched_tokens:", Self::Vllm),
         ("max-num-seqs:", Self::Vllm),
         ("max-model-len:", Self::Vllm),
         ("gpu-memory-utilization:", Self::Vllm),
-        ("tp-size:", Self::Sglang),
-        ("mem-fraction-static:", Self::Sglang),
-        ("chunked-prefill-size:", Self::Sglang),
+        ("gpu_memory_utilization:", Self::Vllm),
     ];
 
     /// Its name, the same as that of the export target where there is one.

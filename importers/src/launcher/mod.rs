@@ -151,11 +151,7 @@ fn check_unset(
     let Some(word) = word.filter(|_| launcher == Launcher::Megatron && is_open) else {
         return Ok(());
     };
-    let shown: String = word.chars().take(60).collect();
-    let message =
-        format!("`{shown}` is not set here and may add flags of parallelism, batch or dtype");
-    Err(Diagnostic::input("bad-settings", message)
-        .hint("give the flags as the program gets them, such as `bash -x` prints them"))
+    Err(script::may_add(word))
 }
 
 /// Notes the lines behind the end of a command, which run as commands of their own.

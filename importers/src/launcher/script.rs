@@ -44,3 +44,12 @@ fn check_lost(launcher: Launcher, text: &str, words: &str) -> Result<(), Diagnos
     Err(Diagnostic::input("bad-settings", message)
         .hint("give the flags as the program gets them, such as `bash -x` prints them"))
 }
+
+/// Refuses a variable without value.
+pub(super) fn may_add(word: &str) -> Diagnostic {
+    let shown: String = word.chars().take(60).collect();
+    let message =
+        format!("`{shown}` is not set here and may add flags of parallelism, batch or dtype");
+    Diagnostic::input("bad-settings", message)
+        .hint("give the flags as the program gets them, such as `bash -x` prints them")
+}

@@ -7,11 +7,11 @@ use ir::launch::{LaunchSettings, ServerRole, ServerStart};
 
 use serde_json::Value;
 
-use super::flags::{Flags, ends_line, quoted, spelled};
+use super::flags::{Flags, QUOTES, ends_line, quoted, spelled};
 use super::keys::Keys;
 use super::launchers::Launcher;
 use super::limits::bad;
-use super::script::substituted;
+use super::script::{may_add, substituted};
 use super::{serving, shell};
 
 /// Variables that are read.
@@ -155,8 +155,11 @@ fn of_script(
         }
     };
     let mut found = Vec::new();
-    for segment in segments.iter().filter(|segment| !is_of_later_host(segment)) {
+    let is_first = |segment: &&String| !is_of_later_host(segment);
+    let has_first = segments.iter().any(|segment| is_first(&segment));
+    for segment in segments.iter().filter(|segment| !has_first || is_first(segment)) {
         let mut start = one(is_vllm, segment)?;
+        check_unset(&start, segment, &unset)?;
         if !unset.is_empty() {
             start.settings.not_judged.insert(shell::UNSET, unset.clone());
         }
@@ -216,11 +219,22 @@ fn is_printed(text: &str, words: &[&str]) -> bool {
     earlier.last().is_some_and(|first| ["echo", "printf"].contains(&words[first]))
 }
 
+/// Refuses a start without degrees whose command has a variable without value that may add them.
+fn check_unset(start: &ServerStart, segment: &str, unset: &[String]) -> Result<(), Diagnostic> {
+    let words: Vec<&str> = segment.lines().map(|word| word.trim_matches(QUOTES)).collect();
+    let is_open = start.settings.tensor.is_none();
+    match unset.iter().find(|word| is_open && words.contains(&word.as_str())) {
+        None => Ok(()),
+        Some(word) => Err(may_add(word)),
+    }
+}
+
 /// Whether a start is the part on a later host of a server that another one begins.
 fn is_of_later_host(segment: &str) -> bool {
     let segment = spelled(segment, '_', "-");
-    let rank = Flags::new(&segment).text("--node-rank").ok().flatten().map(str::parse::<u32>);
-    matches!(rank, Some(Ok(1..)))
+    let flags = Flags::new(&segment);
+    let rank = flags.text("--node-rank").ok().flatten().map(str::parse::<u32>);
+    matches!(rank, Some(Ok(1..))) || flags.has("--headless")
 }
 
 /// Refuses starts in loops, which are of a number that the script does not write down.
@@ -416,6 +430,45 @@ mod tests {
                        esac\ndone\nvllm serve m -dp \"$D\"";
         let found = starts(Launcher::Vllm, options).unwrap();
         assert_eq!((found.len(), found[0].settings.data), (1, Some(4)));
+        for (script, degrees) in [
+            (
+                "case \"$1\" in\nbig) TP=8 ;;\n*) TP=4 ;;\nesac\nvllm serve m -tp $TP",
+                &[Some(4)][..],
+            ),
+            (
+                "case \"$1\" in\na) PORT=1 ;;\nb) PORT=2 ;;\nesac\nvllm serve m -tp 2 --port $PORT",
+                &[Some(2)],
+            ),
+            ("case $1 in\nbig) vllm serve m -tp 8 ;;\n*) vllm serve m -tp 4 ;;\nesac", &[Some(4)]),
+            (
+                "case $1 in\np) vllm serve m -tp 8 ;;\nd) vllm serve m -tp 4 ;;\nesac",
+                &[Some(8), Some(4)],
+            ),
+            (
+                "vllm serve m -tp 4 -dp 4 -dpl 2\nvllm serve m --headless -dp 4 -dpl 2 -tp 4",
+                &[Some(4)],
+            ),
+            ("vllm serve m --headless -dp 4 -dpl 2 -tp 4", &[Some(4)]),
+            ("vllm serve $MODEL -tp 4 \"$@\" &\nkill $!", &[Some(4)]),
+            ("F=\"-tp 4\"\nvllm serve m $F $EXTRA", &[Some(4)]),
+        ] {
+            let found = starts(Launcher::Vllm, script).unwrap();
+            let of: Vec<Option<u32>> = found.iter().map(|start| start.settings.tensor).collect();
+            assert_eq!(of, degrees, "{script}");
+        }
+        for script in [
+            "A=\"-tp 2\"; if [ -n \"$Q\" ]; then A=\"--tensor-parallel-size 4\"; fi; vllm serve m $A",
+            "A=\"--tensor-parallel-size 2\"\n[ -n \"$Q\" ] && A=\"-tp 4\"\nvllm serve m -tp 1 $A",
+            "case $GPU in h100) A=\"--tensor-parallel-size 8\" ;; esac\nvllm serve m $A",
+            "case \"$1\" in\nbig) F=\"-tp 8\" ;;\nsmall) F=\"-tp 4\" ;;\nesac\nvllm serve m $F",
+            "A=$(cat args.txt)\nvllm serve m $A",
+            "vllm serve m $(python flags.py) --port 1",
+            "vllm serve m `flags` --port 1",
+            "f() { echo --tensor-parallel-size 8; }\nvllm serve m $(f)",
+            "if x; then P=\"--pipeline-parallel-size 2\"; fi\nvllm serve m -tp 8 $P",
+        ] {
+            assert!(starts(Launcher::Vllm, script).is_err(), "{script}");
+        }
         let control = "case $1 in start) vllm serve m -tp 8 ;; stop) kill 1 ;; esac";
         assert_eq!(starts(Launcher::Vllm, control).unwrap().len(), 1);
     }

@@ -104,7 +104,7 @@ pub(super) fn is_assignment(word: &str) -> bool {
 pub(super) fn expanded(text: &str, arguments: &[(String, String)]) -> Result<Expanded, Diagnostic> {
     let given = arguments.iter().map(|(name, value)| (name.clone(), Some(value.clone())));
     let shell = Shell { values: given.collect(), ..Shell::default() };
-    match text.contains('$') || text.contains("if ") {
+    match text.contains(['$', '`']) || text.contains("if ") {
         true => walked(text, shell),
         false => Ok(Expanded { text: text.to_owned(), ..Expanded::default() }),
     }
@@ -120,7 +120,10 @@ fn walked(text: &str, mut shell: Shell) -> Result<Expanded, Diagnostic> {
         at += 1;
         let plain = word.trim_end_matches(';');
         shell.note_subshell(word);
-        let value = |word: &str| shell.expand(word, MAX_DEPTH).unwrap_or_else(|_| word.to_owned());
+        let value = |word: &str| {
+            let value = shell.expand(word, MAX_DEPTH).unwrap_or_else(|_| word.to_owned());
+            shell.without_arguments(value)
+        };
         if let Some(n) = branches.take(word, &words[at..], &value) {
             shell.note_branch((word, n), &words[at..], &mut branches)?;
             at += n;
@@ -276,7 +279,7 @@ impl Shell {
             of.push(format!("{name}+=({})", value.trim()));
             return String::new();
         }
-        if is_decisive {
+        if is_decisive || is_maybe && self.value_of(name).is_some_and(unset::is_decisive) {
             self.maybe.insert(name.to_owned());
         }
         // What is added to what the file does not state is not stated.
@@ -331,6 +334,14 @@ impl Shell {
             Some(value) => value.as_deref(),
             None => (name == "#").then_some("0"),
         }
+    }
+
+    /// A word of a condition, empty for an argument of the script.
+    fn without_arguments(&self, word: String) -> String {
+        let name = word.trim_matches(QUOTES).trim_start_matches(['$', '{']).trim_end_matches('}');
+        let is_argument = word.contains('$') && name.parse::<u32>().is_ok_and(|at| at > 0);
+        let is_own = self.has_arguments || self.functions.is_inside() || self.knows(name);
+        if is_argument && !is_own { "\"\"".to_owned() } else { word }
     }
 
     /// The value of an assignment, with the elements of an array that stand behind it.

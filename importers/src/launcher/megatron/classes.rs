@@ -61,7 +61,10 @@ const REFUSED: &[(&str, &str)] = &[
 const GONE: &[(&str, &str)] = &[
     ("--batch-size", "--micro-batch-size"),
     ("--model-parallel-size", "--tensor-model-parallel-size"),
-    ("--checkpoint-activations", "--recompute-activations"),
+    ("--checkpoint-activations", "--recompute-granularity full"),
+    ("--activations-checkpoint-granularity", "--recompute-granularity"),
+    ("--activations-checkpoint-method", "--recompute-method"),
+    ("--activations-checkpoint-num-layers", "--recompute-num-layers"),
     ("--warmup", "--lr-warmup-fraction"),
 ];
 

@@ -179,6 +179,13 @@ fn of_keys(keys: &Keys) -> Result<LaunchSettings, Diagnostic> {
         }
     }
     degrees(keys, &mut settings)?;
+    if kind == "NO" {
+        if keys.degree(PROCESSES)?.is_some_and(|n| n > 1) {
+            let needed = "`distributed_type: MULTI_GPU`".to_owned();
+            settings.no_effect.insert(PROCESSES.to_owned(), needed);
+        }
+        settings.data = Some(1);
+    }
     keys.refuse(&REFUSED)?;
     keys.finish(IDLE)?;
     settings.not_planned = keys.not_planned();

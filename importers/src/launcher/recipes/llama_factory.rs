@@ -71,6 +71,10 @@ pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     keys.refuse(&REFUSED)?;
     let adapter = adapter(&keys)?;
     let is_bf16 = keys.is_on("bf16")? || keys.is_on("pure_bf16")?;
+    let is_fp16 = keys.is_on("fp16")?;
+    // Frozen weights are loaded, and products computed, in the type of the checkpoint.
+    let is_checkpoints = adapter.is_some() && !is_bf16 && !is_fp16;
+    let dtype = keys.dtype(is_bf16, is_fp16)?;
     let mut settings = LaunchSettings {
         context: keys.degree("sequence_parallel_size")?,
         tensor: Some(1),
@@ -84,13 +88,17 @@ pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
             true => Recompute::None,
             false => Recompute::Full,
         }),
-        dtype: Some(keys.dtype(is_bf16, keys.is_on("fp16")?)?),
+        dtype: (!is_checkpoints).then_some(dtype),
         optimizer: Some(optimizer(&keys)?),
         adapter,
         offloads: Some(false),
         deepspeed_file: keys.text("deepspeed"),
         ..LaunchSettings::default()
     };
+    if is_checkpoints {
+        let key = "bf16 (left out)".to_owned();
+        settings.not_judged.insert("the checkpoint states the type of its weights", vec![key]);
+    }
     settings.stack.attention = attention(&keys)?;
     let kernels = keys.noted(&["enable_liger_kernel", "torch_compile"]);
     if !kernels.is_empty() {

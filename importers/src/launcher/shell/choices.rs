@@ -1,12 +1,15 @@
 //! What a script starts by its arguments.
 
 use super::super::flags::{QUOTES, quoted};
+use super::unset::serves;
 
 /// Choices of a script at most that are looked at.
 const MOST_CHOICES: usize = 4_096;
 
 /// Arguments by which a script chooses what it starts: a list of names and values for each pattern of its first
-/// `case` of `$1` outside loops, which read options, but those that differ in other variables alone, which are hosts of one start.
+/// `case` of `$1`, but those that differ in other variables alone, which are hosts of one start. A `case` in a
+/// loop, which reads options, is none, and of `$1` alone only one whose patterns start servers and do so only
+/// with an argument.
 pub(crate) fn choices(text: &str) -> Vec<Vec<(String, String)>> {
     let words = quoted(text);
     let begins = |at: &usize| {
@@ -22,6 +25,13 @@ pub(crate) fn choices(text: &str) -> Vec<Vec<(String, String)>> {
     };
     let first = (0..words.len()).find(begins).filter(|at| !is_in_loop(at));
     let Some(at) = first else { return Vec::new() };
+    let length = words[at..].iter().position(|word| *word == "esac").unwrap_or(words.len() - at);
+    let arms = &words[at..at + length];
+    let usual = arms.iter().position(|word| *word == "*)").map_or(&[][..], |usual| &arms[usual..]);
+    let starts = |words: &[&str]| words.iter().any(|word| serves(word));
+    if !words[at + 1].contains('/') && (!starts(arms) || starts(usual)) {
+        return Vec::new();
+    }
     let subject: Vec<&str> = words[at + 1].trim_matches(QUOTES).split('/').collect();
     let name = |part: &str| part.trim_matches(['$', '{', '}', '-', ':']).to_owned();
     let mut found: Vec<Vec<(String, String)>> = Vec::new();

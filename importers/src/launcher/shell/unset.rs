@@ -21,11 +21,13 @@ impl Behind {
     ) {
         if self.is_command {
             shell.note_used(word);
-            if !takes_value(&self.last) || is_of_flags(written) {
+            // A server's first argument is its model.
+            let is_value = takes_value(&self.last) || self.last == "serve";
+            if !is_value || is_of_flags(written) {
                 shell.name_unset(written, expanded);
             }
         }
-        self.is_command |= written.ends_with(".py") || written.starts_with("--");
+        self.is_command |= written.ends_with(".py") || written.starts_with("--") || serves(written);
         if !written.is_empty() {
             written.clone_into(&mut self.last);
         }
@@ -61,7 +63,13 @@ pub(super) fn is_flags(value: &str) -> bool {
 
 /// Whether a value has flags that change the plan.
 pub(super) fn is_decisive(value: &str) -> bool {
-    is_flags(value) && DECISIVE.iter().any(|part| value.contains(part))
+    // Servers have short names of degrees: `-tp`, `--dp-size`.
+    let is_short = |word: &str| {
+        let name = word.trim_start_matches('-').split(['-', '=']).next().unwrap_or_default();
+        word.starts_with('-') && ["tp", "pp", "dp", "ep"].contains(&name)
+    };
+    let is_long = |value: &str| DECISIVE.iter().any(|part| value.contains(part));
+    is_flags(value) && (is_long(value) || value.split_whitespace().any(is_short))
 }
 
 /// Whether a word is `"$@"` or a slice of it.
@@ -74,7 +82,9 @@ impl Shell {
     fn name_unset(&self, word: &str, expanded: &mut Expanded) {
         let name = word.trim_matches(QUOTES);
         let has_rest = self.has_arguments || self.functions.is_inside();
-        if name.starts_with(['$', '`']) && (has_rest || !is_rest(name)) {
+        // `$!` and its like hold numbers.
+        let is_state = name.starts_with("$!") || name.starts_with("$?") || name.starts_with("$$");
+        if name.starts_with(['$', '`']) && !is_state && (has_rest || !is_rest(name)) {
             let known =
                 self.values.iter().filter(|(_, value)| value.as_deref().is_some_and(is_decisive));
             let mut decisive = self.maybe.iter().chain(known.map(|(known, _)| known));
