@@ -120,10 +120,7 @@ fn walked(text: &str, mut shell: Shell) -> Result<Expanded, Diagnostic> {
         at += 1;
         let plain = word.trim_end_matches(';');
         shell.note_subshell(word);
-        let value = |word: &str| {
-            let value = shell.expand(word, MAX_DEPTH).unwrap_or_else(|_| word.to_owned());
-            shell.without_arguments(value)
-        };
+        let value = |word: &str| shell.condition(word);
         if let Some(n) = branches.take(word, &words[at..], &value) {
             shell.note_branch((word, n), &words[at..], &mut branches)?;
             at += n;
@@ -336,8 +333,9 @@ impl Shell {
         }
     }
 
-    /// A word of a condition, empty for an argument of the script.
-    fn without_arguments(&self, word: String) -> String {
+    /// A word of a condition with values, empty for an argument of the script.
+    fn condition(&self, word: &str) -> String {
+        let word = self.expand(word, MAX_DEPTH).unwrap_or_else(|_| word.to_owned());
         let name = word.trim_matches(QUOTES).trim_start_matches(['$', '{']).trim_end_matches('}');
         let is_argument = word.contains('$') && name.parse::<u32>().is_ok_and(|at| at > 0);
         let is_own = self.has_arguments || self.functions.is_inside() || self.knows(name);

@@ -107,18 +107,22 @@ pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
     keys.finish(IDLE)?;
     settings.not_planned = keys.not_planned();
     if let Some(command) = command {
-        for (why, words) in command::not_read((text, &command), &[]) {
-            if !words.is_empty() {
-                settings.not_judged.insert(why, words);
-            }
-        }
-        let flags = Flags::new(text);
-        let number = |name| flags.variable(name)?.parse::<u64>().ok().filter(|n| *n > 0);
-        let each = number("NPROC_PER_NODE").or(command.n_visible);
-        settings.n_processes =
-            each.and_then(|each| each.checked_mul(number("NNODES").unwrap_or(1)));
+        of_processes(&mut settings, (text, &command));
     }
     Ok(settings)
+}
+
+/// What the command and its variables state beside the keys.
+fn of_processes(settings: &mut LaunchSettings, (text, command): (&str, &Command)) {
+    for (why, words) in command::not_read((text, command), &[]) {
+        if !words.is_empty() {
+            settings.not_judged.insert(why, words);
+        }
+    }
+    let flags = Flags::new(text);
+    let number = |name| flags.variable(name)?.parse::<u64>().ok().filter(|n| *n > 0);
+    let each = number("NPROC_PER_NODE").or(command.n_visible);
+    settings.n_processes = each.and_then(|each| each.checked_mul(number("NNODES").unwrap_or(1)));
 }
 
 fn attention(keys: &Keys) -> Result<Option<AttentionKernel>, Diagnostic> {
