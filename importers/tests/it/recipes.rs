@@ -87,6 +87,12 @@ fn flags_of_accelerate_are_its_keys() {
     let read = settings(plain);
     assert_eq!((read.zero, read.data), (Some(ZeroStage::Parameters), Some(8)));
     assert!(read.not_judged.values().any(|words| words == &["--lr", "--bf16"]), "{read:?}");
+    let other = "distributed_type: \"NO\"\nmixed_precision: bf16\nnum_processes: 8\n\
+                 deepspeed_config:\n  deepspeed_config_file: a.json\n  zero_hpz_partition_size: 2\n";
+    let read = settings(other);
+    assert_eq!((read.data, read.deepspeed_file), (Some(1), None));
+    assert!(read.no_effect.contains_key("num_processes"));
+    assert!(read.not_planned.iter().any(|key| key.ends_with("deepspeed_config_file")));
     for (script, n) in [
         ("CUDA_VISIBLE_DEVICES=0,1,3 accelerate launch --use_fsdp a.py", Some(3)),
         (

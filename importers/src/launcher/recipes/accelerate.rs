@@ -178,6 +178,13 @@ fn of_keys(keys: &Keys) -> Result<LaunchSettings, Diagnostic> {
             return Err(not_judged(&format!("distributed_type: {other}"), why));
         }
     }
+    // Sections of other types than the chosen one.
+    for (section, of) in [("fsdp_config.", "FSDP"), ("deepspeed_config.", "DEEPSPEED")] {
+        if kind != of {
+            let own = keys.values.keys().filter(|key| key.starts_with(section));
+            keys.idle(own.cloned().collect::<Vec<_>>());
+        }
+    }
     degrees(keys, &mut settings)?;
     if kind == "NO" {
         if keys.degree(PROCESSES)?.is_some_and(|n| n > 1) {
@@ -186,7 +193,8 @@ fn of_keys(keys: &Keys) -> Result<LaunchSettings, Diagnostic> {
         }
         settings.data = Some(1);
     }
-    keys.refuse(&REFUSED)?;
+    let of_kind = |row: &&(&str, &str)| kind == "DEEPSPEED" || !row.0.starts_with("deepspeed_");
+    keys.refuse(&REFUSED.iter().filter(of_kind).copied().collect::<Vec<_>>())?;
     keys.finish(IDLE)?;
     settings.not_planned = keys.not_planned();
     Ok(settings)

@@ -100,7 +100,7 @@ pub(crate) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
         settings.not_judged.insert("the checkpoint states the type of its weights", vec![key]);
     }
     settings.stack.attention = attention(&keys)?;
-    let kernels = keys.noted(&["enable_liger_kernel", "torch_compile"]);
+    let kernels = keys.noted(&["enable_liger_kernel", "torch_compile", "use_v1_kernels"]);
     if !kernels.is_empty() {
         settings.not_judged.insert("kernels are those of the stack", kernels);
     }
