@@ -1,6 +1,6 @@
 //! The launchers that settings are read of.
 
-/// A launcher whose settings can be read.
+/// Programs with settings that can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Launcher {
     /// Command-line flags of Megatron-Core.
@@ -89,7 +89,7 @@ impl Launcher {
         matches!(self, Self::Accelerate | Self::Axolotl | Self::LlamaFactory)
     }
 
-    /// The launcher whose words a text uses.
+    /// The launcher that a text names, or has flags or keys of.
     #[must_use]
     pub fn guess(text: &str) -> Option<Self> {
         let words = [

@@ -163,8 +163,10 @@ fn of_script(
         if !unset.is_empty() {
             start.settings.not_judged.insert(shell::UNSET, unset.clone());
         }
-        start.unpriced.append(&mut unset);
         found.push(start);
+    }
+    if let Some(first) = found.first_mut() {
+        first.unpriced.append(&mut unset);
     }
     let either = starts.windows(2).any(|pair| words[pair[0]..pair[1]].contains(&"||"));
     if found.len() > 1 && (either || undecided_servers) {
@@ -219,7 +221,7 @@ fn is_printed(text: &str, words: &[&str]) -> bool {
     earlier.last().is_some_and(|first| ["echo", "printf"].contains(&words[first]))
 }
 
-/// Refuses a start without degrees whose command has a variable without value that may add them.
+/// Refuses a start with an unset variable in its command, where that may add the degrees.
 fn check_unset(start: &ServerStart, segment: &str, unset: &[String]) -> Result<(), Diagnostic> {
     let words: Vec<&str> = segment.lines().map(|word| word.trim_matches(QUOTES)).collect();
     let is_open = start.settings.tensor.is_none();
@@ -465,6 +467,7 @@ mod tests {
             "vllm serve m $(python flags.py) --port 1",
             "vllm serve m `flags` --port 1",
             "f() { echo --tensor-parallel-size 8; }\nvllm serve m $(f)",
+            "vllm serve a -tp 2 &\nvllm serve b $ARGS",
             "if x; then P=\"--pipeline-parallel-size 2\"; fi\nvllm serve m -tp 8 $P",
         ] {
             assert!(starts(Launcher::Vllm, script).is_err(), "{script}");

@@ -8,8 +8,8 @@ const MOST_CHOICES: usize = 4_096;
 
 /// Arguments by which a script chooses what it starts: a list of names and values for each pattern of its first
 /// `case` of `$1`, but those that differ in other variables alone, which are hosts of one start. A `case` in a
-/// loop, which reads options, is none, and of `$1` alone only one whose patterns start servers and do so only
-/// with an argument.
+/// loop reads options and is passed over; so is one of `$1` alone that starts no server, or starts one without
+/// an argument too.
 pub(crate) fn choices(text: &str) -> Vec<Vec<(String, String)>> {
     let words = quoted(text);
     let begins = |at: &usize| {
