@@ -312,8 +312,8 @@ pub struct ReportDocument {
     /// Share of the ops whose times are guessed, in 0..=1.
     #[serde(default)]
     pub guessed_share: f64,
-    /// Memory traffic in bytes of unfused attention, between its two matrix products, that fused kernels
-    /// would save.
+    /// Memory traffic in bytes of attention that is priced unfused, between its two matrix products, that
+    /// fused kernels would save.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unfused_attention_bytes: Option<u64>,
     /// Why the search ended, such as `proved-optimal`.

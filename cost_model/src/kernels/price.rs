@@ -25,10 +25,9 @@ use kind::KindCosts;
 use task::Form;
 
 /// What decides the duration of a kernel.
-type Signature<'a> =
-    (Form, &'a [Product], Bytes, Bytes, Option<DType>, bool, Option<(Phase, Fused)>);
+type Signature<'a> = (Form, &'a [Product], Bytes, Bytes, Option<DType>, bool, Phase, Fused);
 
-fn signature<'a>(op: &'a Op, kernel: &'a Kernel, mode: Mode) -> Signature<'a> {
+fn signature<'a>(op: &'a Op, kernel: &'a Kernel) -> Signature<'a> {
     let form = Form::of(op, kernel);
     // The products of a gradient mean something else to a fused kernel.
     let is_fused_gradient = matches!(form, Form::Attention(_)) && op.op_type.ends_with("Grad");
@@ -39,7 +38,8 @@ fn signature<'a>(op: &'a Op, kernel: &'a Kernel, mode: Mode) -> Signature<'a> {
         kernel.bytes_written,
         kernel.dtype,
         is_fused_gradient,
-        (mode == Mode::Training).then_some((op.phase, kernel.fused)),
+        op.phase,
+        kernel.fused,
     )
 }
 
@@ -64,9 +64,15 @@ pub struct Costs {
 }
 
 impl Costs {
-    /// Computes all durations. Views have none.
+    /// Computes all durations. Views have none. `fused` is the graph with the kernels that a stack runs its ops
+    /// in; kinds whose kernels were measured one by one run them as they are written.
     #[must_use]
-    pub fn new(graph: &Graph, cluster: &Cluster, profile: &Profile, mode: Mode) -> Self {
+    pub fn new(
+        [graph, fused]: [&Graph; 2],
+        cluster: &Cluster,
+        profile: &Profile,
+        mode: Mode,
+    ) -> Self {
         let n_ops = graph.ops.len();
         let mut costs = Self {
             n_ops,
@@ -75,10 +81,15 @@ impl Costs {
             n_kernels: graph.ops.iter().filter(|op| matches!(op.work, Work::Kernel(_))).count(),
         };
         for (position, kind) in cluster.kinds.iter().enumerate() {
-            let of_kind = KindCosts::of_workload(cluster, kind, profile, (graph, mode));
+            let of_kind = KindCosts::of_workload(cluster, kind, profile, (fused, mode));
+            let priced = if of_kind.step().is_some() { fused } else { graph };
             let mut known: HashMap<Signature<'_>, Result<Breakdown, Missing>> = HashMap::new();
-            for (index, op) in graph.ops.iter().enumerate() {
+            for (index, op) in priced.ops.iter().enumerate() {
                 let time = match &op.work {
+                    // What a fused kernel reads in another order takes no time by itself.
+                    Work::View if graph.ops[index].work != Work::View => {
+                        Some((Nanos(0), Origin::Given))
+                    }
                     Work::View => None,
                     Work::Given(given) => {
                         given.time.get(&kind.name).map(|time| (*time, Origin::Given))
@@ -87,7 +98,7 @@ impl Costs {
                         kernel.measured.get(&kind.name).map(|time| (*time, Origin::Measured))
                     }
                     Work::Kernel(kernel) => {
-                        let signature = signature(op, kernel, mode);
+                        let signature = signature(op, kernel);
                         let result = known
                             .entry(signature)
                             .or_insert_with(|| of_form(signature.0, op, kernel, &of_kind));

@@ -176,16 +176,30 @@ impl Rates {
             dtype: Some(self.dtype),
             ..Kernel::default()
         };
+        self.joined(&kernel, self.is_aligned(aligned))
+    }
+
+    /// Seconds of an op's products with the bytes that it moves.
+    #[must_use]
+    pub fn kernel(&self, kernel: &Kernel) -> f64 {
+        let first = kernel.products.first();
+        self.joined(kernel, first.is_none_or(|first| self.is_aligned(&[first.n, first.k])))
+    }
+
+    fn is_aligned(&self, extents: &[u64]) -> bool {
         // 32-bit products have no tensor cores to miss.
         let multiple = match self.dtype {
             DType::F32 => 1,
             _ => ALIGNED * 8 / self.dtype.bits().max(1),
         };
-        let aligned = aligned.iter().all(|extent| extent.is_multiple_of(multiple));
+        extents.iter().all(|extent| extent.is_multiple_of(multiple))
+    }
+
+    fn joined(&self, kernel: &Kernel, is_aligned: bool) -> f64 {
         let (constants, factor) =
-            if aligned { (&self.kernels, self.scaled) } else { (&self.cool, self.unaligned) };
+            if is_aligned { (&self.kernels, self.scaled) } else { (&self.cool, self.unaligned) };
         let bytes = kernel.bytes_read.as_f64() + kernel.bytes_written.as_f64();
-        let (compute, memory) = plain_product::parts(&kernel, bytes, &self.facts, constants);
+        let (compute, memory) = plain_product::parts(kernel, bytes, &self.facts, constants);
         let launch = constants.launch.get();
         factor * (launch + p_norm::joined(compute, memory, constants.p_norm))
     }

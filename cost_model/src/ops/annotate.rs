@@ -19,6 +19,7 @@ use crate::kernels::price::{Costs, temporary};
 use crate::kernels::rates::RESIDENT;
 use crate::ops::origins::Origins;
 use crate::ops::problem::{Constraints, Objective, Problem, UNSUPPORTED};
+use crate::ops::workload::fusion::priced;
 
 /// A problem, and what is worth knowing about its costs.
 #[derive(Clone, Debug)]
@@ -83,11 +84,14 @@ pub fn costed(
             .hint("plan a training run with --global-batch, or describe fewer hosts"));
     }
     let mode = workload.mode;
-    let costs = Costs::new(&graph, &cluster, profile, mode);
+    let costs = {
+        let fused = priced(&graph, mode);
+        Costs::new([&graph, &fused], &cluster, profile, mode)
+    };
     let origins = origins(&costs, &cluster, profile);
     let warnings: Vec<Diagnostic> = missing_figures(&graph, &cluster, &costs)
         .into_iter()
-        .chain(nominal_costs(&cluster, profile, &costs, &origins))
+        .chain(nominal_costs((&graph, mode), (&cluster, profile), &costs, &origins))
         .chain(sibling_costs(&cluster, &costs))
         .chain(recalled_figures(&cluster, &costs))
         .collect();
@@ -200,8 +204,8 @@ fn origins(costs: &Costs, cluster: &Cluster, profile: &Profile) -> Origins {
 
 /// One warning that names all kinds and links whose costs nobody measured.
 fn nominal_costs(
-    cluster: &Cluster,
-    profile: &Profile,
+    workload: (&Graph, Mode),
+    (cluster, profile): (&Cluster, &Profile),
     costs: &Costs,
     origins: &Origins,
 ) -> Option<Diagnostic> {
@@ -209,7 +213,7 @@ fn nominal_costs(
     for (position, kind) in cluster.kinds.iter().enumerate() {
         if costs.n_of(position, Origin::Nominal) > 0 {
             kinds.push(kind.name.clone());
-            sources.push(KindCosts::new(cluster, kind, profile).source());
+            sources.push(KindCosts::of_workload(cluster, kind, profile, workload).source());
         }
     }
     let links = cluster.links.kinds.iter().filter(|way| origins.route(way) == Origin::Nominal);

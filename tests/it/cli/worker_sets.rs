@@ -82,8 +82,11 @@ fn members_of_worker_types_are_refused_by_name() {
         *all.pointer_mut(path).unwrap() = value;
         all
     };
-    let mut more = sound.clone();
-    more["colour"] = json!("red");
+    let and = |member: &str, value: Value| {
+        let mut more = sound.clone();
+        more[member] = value;
+        more
+    };
     for (document, said) in [
         (with("/workers/0/pool", json!("b")), "no pool `b`"),
         (with("/workers/0/role", json!("router")), "router"),
@@ -91,7 +94,10 @@ fn members_of_worker_types_are_refused_by_name() {
         (with("/workers/0/requests_per_s", json!(-1.0)), "requests per second"),
         (with("/pools/0/devices_per_host", json!(0)), "devices per host"),
         (with("/requests_per_s", json!(0)), "request rate"),
-        (more, "colour"),
+        (and("colour", json!("red")), "colour"),
+        (and("ttft_s", json!(0)), "`ttft_s`: a limit has to be above 0"),
+        (and("ttft_s", json!(0.5)), "`workers[0]`: `ttft_s` is limited"),
+        (and("tpot_s", json!(0.5)), "`workers[0]`: `tpot_s` is limited"),
     ] {
         folder.write("workers.json", &document.to_string());
         let talk = folder.run("solve workers.json").exits(3).talk();

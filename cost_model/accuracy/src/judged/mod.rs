@@ -11,6 +11,7 @@ pub mod memory;
 pub mod moe;
 pub mod overlap;
 pub mod own_steps;
+pub mod passes;
 mod published;
 pub mod runs;
 pub mod serving;

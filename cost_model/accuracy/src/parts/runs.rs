@@ -13,6 +13,7 @@ use ir::tensor::DType;
 use ir::units::Bytes;
 
 use super::Found;
+use crate::judged::passes;
 use crate::judged::runs::{Machine, RunTables, lines};
 use crate::readers::Left;
 use crate::readers::published::{
@@ -34,7 +35,11 @@ pub(super) fn judge(data: &Path) -> Result<Found, Diagnostic> {
             machines.extend(machine(&row.hosts)?.map(|machine| (row.hosts.clone(), machine)));
         }
     }
-    let (lines, residuals) = lines(&tables, &machines);
+    let (mut lines, residuals) = lines(&tables, &machines);
+    let [inference, _] = &tables.neusight;
+    if !inference.is_empty() {
+        lines.push(passes::line(inference)?);
+    }
     Ok(Found { lines, residuals, left })
 }
 

@@ -98,7 +98,7 @@ pub(super) fn of_form(
     kernel: &Kernel,
     costs: &KindCosts,
 ) -> Result<Breakdown, Missing> {
-    if let Some(step) = costs.step() {
+    if let Some(step) = costs.step().filter(|step| step.has(form)) {
         return step.breakdown(op, kernel);
     }
     let bytes = (kernel.bytes_read + kernel.bytes_written).as_f64();

@@ -92,7 +92,8 @@ impl KindCosts {
         costs
     }
 
-    /// What an op of a graph takes: in a training step as a stack runs it.
+    /// What an op of a graph takes: in a training step, or in a forward pass on a kind that was not measured, as
+    /// a stack runs it.
     #[must_use]
     pub fn of_workload(
         cluster: &Cluster,
@@ -100,14 +101,20 @@ impl KindCosts {
         profile: &Profile,
         (graph, mode): (&Graph, Mode),
     ) -> Self {
-        let step = match mode {
-            Mode::Inference => None,
-            Mode::Training => Some(Arc::new(StepCosts::new(kind, profile, graph))),
-        };
-        Self { step, ..Self::new(cluster, kind, profile) }
+        let costs = Self::new(cluster, kind, profile);
+        // Kernels that were measured one by one are priced one by one.
+        let is_step = mode == Mode::Training || !costs.measured.has_products();
+        let step = is_step.then(|| Arc::new(StepCosts::new(kind, profile, (graph, mode))));
+        Self { step, ..costs }
     }
 
-    /// What prices ops of a training step, where they are of one.
+    /// Whether kernels of a kind, or of its nearest sibling, were measured one by one.
+    #[must_use]
+    pub fn is_measured(cluster: &Cluster, kind: &DeviceKind, profile: &Profile) -> bool {
+        Measured::of(cluster, kind, profile).has_products()
+    }
+
+    /// What prices ops as a stack runs them, where it does.
     #[must_use]
     pub fn step(&self) -> Option<&StepCosts> {
         self.step.as_deref()
@@ -257,6 +264,9 @@ impl KindCosts {
     /// What the constants of kernels without constants of their own come from.
     #[must_use]
     pub fn source(&self) -> String {
+        if let Some(step) = &self.step {
+            return format!("stack {}, {}", step.stack.name, step.stack.source);
+        }
         match &self.memory.provenance {
             Provenance::Nominal { source } | Provenance::Measured { source, .. } => source.clone(),
         }

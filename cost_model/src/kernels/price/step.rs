@@ -7,8 +7,9 @@ use ir::graph::Graph;
 use ir::id::OpId;
 use ir::op::{Fused, Kernel, Op, Phase, Product, Work};
 use ir::profile::{KernelConstants, Profile, Provenance};
-use ir::stack::{Launch, Stack};
+use ir::stack::{Elementwise, Launch, Stack};
 use ir::tensor::DType;
+use ir::workload::Mode;
 
 use super::evaluate::{Breakdown, Detail, nothing};
 use super::task::{self, Form};
@@ -31,6 +32,7 @@ pub const FUSED_BLOCK_KERNELS: f64 = 9.0;
 /// What prices the ops of a training step on one kind of device.
 #[derive(Clone, Debug)]
 pub struct StepCosts {
+    mode: Mode,
     /// The software.
     pub stack: Stack,
     /// Constants of the stack, as the profile corrects them.
@@ -53,10 +55,13 @@ pub struct Seconds {
 }
 
 impl StepCosts {
-    /// Of a step under the stack that training runs are priced with where none is named.
+    /// Of a step, or of a forward pass, under the stack that each is priced with where none is named.
     #[must_use]
-    pub fn new(device: &DeviceKind, profile: &Profile, graph: &Graph) -> Self {
-        let stack = stack::of_training();
+    pub fn new(device: &DeviceKind, profile: &Profile, (graph, mode): (&Graph, Mode)) -> Self {
+        let stack = match mode {
+            Mode::Inference => stack::of_inference(),
+            Mode::Training => stack::of_training(),
+        };
         let constants = Constants::held(&stack, profile.stacks.get(&stack.name));
         let by_type = StepProducts::new(profile, device);
         let sourced = |(dtype, ..): (DType, _, _)| {
@@ -72,8 +77,9 @@ impl StepCosts {
             .into_iter()
             .map(|(dtype, ..)| (dtype, Rates::new(device, &by_type, &stack, &constants, dtype)));
         let rates = rates.collect();
-        let mut costs =
-            Self { stack, constants, products, device: device.clone(), rates, waits: Vec::new() };
+        let device = device.clone();
+        let waits = Vec::new();
+        let mut costs = Self { mode, stack, constants, products, device, rates, waits };
         costs.waits = costs.waits(graph);
         costs
     }
@@ -83,17 +89,19 @@ impl StepCosts {
     /// Launches run ahead of the device by a block, so they are felt where those of as many kernels as
     /// a block has take longer than their work. Gradients take twice as many as the forward pass.
     fn waits(&self, graph: &Graph) -> Vec<f64> {
+        let of_block = match self.stack.elementwise {
+            Elementwise::Fused => FUSED_BLOCK_KERNELS,
+            Elementwise::Separate | Elementwise::Eager => BLOCK_KERNELS,
+        };
         let each = match self.stack.launch {
             Launch::CudaGraphs => return Vec::new(),
-            Launch::Eager | Launch::Inline => {
-                self.constants.get(Constant::LaunchFloor) / FUSED_BLOCK_KERNELS
-            }
+            Launch::Eager | Launch::Inline => self.constants.get(Constant::LaunchFloor) / of_block,
         };
         let launched = [0, 1].map(|pass| {
             let ops = graph.ops.iter().filter(|op| self::pass(op) == Some(pass));
             ops.map(n_launched).sum::<f64>()
         });
-        let n_windows = (launched[0] / FUSED_BLOCK_KERNELS).max(1.0);
+        let n_windows = (launched[0] / of_block).max(1.0);
         let floor = [each, 2.0 * each * launched[0] / launched[1].max(1.0)];
         let mut of_op = vec![None; graph.ops.len()];
         let mut sums: BTreeMap<(usize, u64), [f64; 2]> = BTreeMap::new();
@@ -116,6 +124,11 @@ impl StepCosts {
             })
         };
         of_op.into_iter().map(wait).collect()
+    }
+
+    /// Whether it prices an op of this form: fused ops of a forward pass have kernels of their own.
+    pub(super) fn has(&self, form: Form) -> bool {
+        self.mode == Mode::Training || !matches!(form, Form::Attention(_) | Form::Experts)
     }
 
     /// How many times longer an op takes where it waits for launches, at least 1.
@@ -156,6 +169,11 @@ impl StepCosts {
             return Err(Missing::Peak(dtype));
         }
         let others = kernel.products.get(n_core(op, kernel)..).unwrap_or_default();
+        if self.mode == Mode::Inference {
+            let core = core(op, kernel).map(|core| rates.fused_attention(core, false));
+            let products = core.unwrap_or_else(|| rates.kernel(kernel));
+            return Ok(Seconds { products, moved: 0.0 });
+        }
         let is_backward = op.phase != Phase::Forward;
         let others = others.iter().map(|product| {
             let (whole, share) = whole(op, kernel, *product);

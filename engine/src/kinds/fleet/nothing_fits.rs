@@ -5,7 +5,7 @@ use ir::diagnostic::{Blame, Diagnostic};
 use ir::units::Bytes;
 use planner::run::StopReason;
 use planner::serving::fleet::{Role, Verdict};
-use planner::serving::serving_fleet::{Answer, FleetReplay, Reason, Shortfall};
+use planner::serving::serving_fleet::{Answer, FleetReplay, Reason, Shortfall, Statistic};
 
 use super::plan::Suffices;
 use super::setting::{Setting, stated};
@@ -191,7 +191,9 @@ fn too_few(
     [most, enough]: &[Option<Suffices>; 2],
 ) -> Diagnostic {
     let traffic = &setting.asked.traffic;
-    let is_proved = answer.found.verdict == Verdict::Infeasible;
+    // How long the slowest requests wait is an estimate until a fleet is replayed.
+    let is_estimated = matches!(setting.asked.promises.statistic, Statistic::Percentile(_));
+    let is_proved = answer.found.verdict == Verdict::Infeasible && !is_estimated;
     let blame = if is_proved { Blame::Infeasible } else { Blame::NotFound };
     let all = load::describe(&setting.run.cluster);
     let n_devices = setting.n_devices() as u64;
@@ -199,7 +201,12 @@ fn too_few(
         Some(most) => format!("{most} of {all}"),
         None => all,
     };
-    let settings = format!("{}, {}", setting.asked.engine.name(), setting.run.numbers.dtype.name());
+    let settings = format!(
+        "{}, {}, workers of up to {} devices",
+        setting.asked.engine.name(),
+        setting.run.numbers.dtype.name(),
+        setting.most_of_worker
+    );
     let served = most.as_ref().map_or(0.0, |most| most.requests_per_s);
     let within = match setting.asked.promises.ttft_s.or(setting.asked.promises.tpot_s) {
         Some(_) => " within the promised latencies",
@@ -210,6 +217,9 @@ fn too_few(
         (rate, _) => format!("{served:.3} of {} requests/s", rate.unwrap_or(0.0)),
     };
     let message = match served > 0.0 {
+        true if is_estimated => {
+            format!("found no fleet of {devices} for more than {asked}{within} ({settings})")
+        }
         true => format!("too few devices: {devices} serve at most {asked}{within} ({settings})"),
         false => format!("found no fleet of {devices} for any request rate{within} ({settings})"),
     };

@@ -36,7 +36,7 @@ pub(super) const USUAL_TPOT_S: f64 = 0.05;
 const HAND_OVER_S: f64 = 1e-3;
 /// Tokens of an iteration at most that are tried: vLLM's defaults of small and of large GPUs.
 const BUDGETS: [u64; 2] = [2_048, 8_192];
-/// Devices of a worker at most that are looked at.
+/// Devices of a worker at most that are looked at, where the model fits a quarter of them.
 const MOST_OF_WORKER: u32 = 16;
 /// Share of a device's memory that engines leave free by themselves (vLLM `--gpu-memory-utilization 0.92`).
 const LEFT_FREE: f64 = 0.08;
@@ -203,7 +203,7 @@ impl Setting {
         })
     }
 
-    /// Devices of a worker at most: of a host, or as many as it takes to hold the model.
+    /// Devices of a worker at most: of a host, or four times as many as it takes to hold the model.
     fn widest(&self) -> u32 {
         let question = self.question();
         let of = |at: usize| {
@@ -211,7 +211,8 @@ impl Setting {
             let n: usize = hosts.iter().map(Vec::len).sum();
             let fits = serving_fleet::smallest(&question, at).map(|(least, _)| least);
             let fits = fits.filter(|least| *least as usize <= n).unwrap_or(1);
-            fits.max(hosts.first().map_or(1, |host| host.len() as u32))
+            let wide = fits.saturating_mul(4).min(n as u32);
+            wide.max(hosts.first().map_or(1, |host| host.len() as u32))
         };
         (0..self.pools.len()).map(of).max().unwrap_or(1).max(MOST_OF_WORKER)
     }

@@ -65,13 +65,11 @@ struct WorkerDocument {
     pool: String,
     devices: u32,
     requests_per_s: f64,
-    #[serde(default)]
-    ttft_s: f64,
-    #[serde(default)]
-    tpot_s: f64,
+    ttft_s: Option<f64>,
+    tpot_s: Option<f64>,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum RoleName {
     Prefill,
@@ -175,10 +173,28 @@ fn named((at, of): (usize, &WorkerDocument)) -> String {
     of.name.clone().unwrap_or_else(name)
 }
 
+/// Refuses a limit that is none, and one of a time that a worker does not state.
+fn limited(
+    member: &str,
+    document: &Document,
+    limit: Option<f64>,
+    (without, stated): (RoleName, fn(&WorkerDocument) -> Option<f64>),
+) -> Result<(), String> {
+    let Some(limit) = limit else { return Ok(()) };
+    if limit <= 0.0 {
+        return Err(format!("`{member}`: a limit has to be above 0, not {limit}"));
+    }
+    let mut limited = document.workers.iter().enumerate().filter(|(_, of)| of.role != without);
+    match limited.find(|(_, of)| stated(of).is_none()) {
+        Some((at, _)) => Err(format!("`workers[{at}]`: `{member}` is limited, and it states none")),
+        None => Ok(()),
+    }
+}
+
 /// The question that a file asks.
 ///
 /// # Errors
-/// Names of pools and objectives that there are none of, in words.
+/// Names of pools and objectives that there are none of, and limits of times that workers do not state, in words.
 fn question(document: &Document) -> Result<Question, String> {
     let pool = |name: &str| {
         let found = document.pools.iter().position(|pool| pool.name == name);
@@ -195,10 +211,12 @@ fn question(document: &Document) -> Result<Question, String> {
             n_devices: worker.devices,
             requests_per_s: worker.requests_per_s,
             efficiency: 1.0,
-            ttft_s: worker.ttft_s,
-            tpot_s: worker.tpot_s,
+            ttft_s: worker.ttft_s.unwrap_or(0.0),
+            tpot_s: worker.tpot_s.unwrap_or(0.0),
         })
     };
+    limited("ttft_s", document, document.ttft_s, (RoleName::Decode, |of| of.ttft_s))?;
+    limited("tpot_s", document, document.tpot_s, (RoleName::Prefill, |of| of.tpot_s))?;
     let types: Vec<WorkerType> = document.workers.iter().map(of).collect::<Result<_, _>>()?;
     let objective = match (&document.objective, document.requests_per_s) {
         (Some(name), _) => {

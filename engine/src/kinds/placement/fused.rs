@@ -1,18 +1,37 @@
-//! What a step of training fuses, in words.
+//! What a step fuses, in words.
 
+use cost_model::kernels::price::kind::KindCosts;
 use cost_model::kernels::stack;
-use cost_model::ops::workload::fusion::unfused_attention;
+use cost_model::ops::workload::fusion::{is_recorded, unfused_attention};
 use ir::graph::Graph;
 use ir::op::{Fused, Phase, Work};
 
-/// How much unfused attention costs an inference step, as text: the costs are those of the file's operators.
-pub(super) fn unfused(graph: &Graph) -> String {
-    match unfused_attention(graph) {
-        (0, _) => String::new(),
-        (n, bytes) => format!(
-            ", {n} attention layers unfused (fused kernels would save {bytes} of memory traffic)"
+use crate::inputs::load::Loaded;
+
+/// Which kernels the ops of a forward pass are priced as.
+pub(super) fn of_pass(loaded: &Loaded) -> String {
+    let graph = &loaded.problem.graph;
+    match (unfused_attention(graph), is_as_written(loaded)) {
+        ((0, _), true) => "costs per operator".to_owned(),
+        ((n, bytes), true) => format!(
+            "costs per operator, {n} attention layers unfused (fused kernels would save {bytes} of memory \
+             traffic)"
+        ),
+        ((n, _), false) => format!(
+            "priced as {} runs ops: {n} cores of attention in one kernel each, biases in the kernels of their \
+             products",
+            stack::of_inference().name
         ),
     }
+}
+
+/// Whether ops of a forward pass are priced as they are written: on kinds whose kernels were measured, or
+/// by times of their own.
+pub(super) fn is_as_written(loaded: &Loaded) -> bool {
+    let (problem, profile) = (&loaded.problem, &loaded.profile);
+    let cluster = &problem.cluster;
+    is_recorded(&problem.graph)
+        || cluster.kinds.iter().any(|kind| KindCosts::is_measured(cluster, kind, profile))
 }
 
 /// Which kernels the ops of a step are priced as.

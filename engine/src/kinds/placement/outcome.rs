@@ -89,9 +89,7 @@ pub fn print(
         page.text("\n");
         trust::print(&solved.trust, loaded, &outcome.report, Rows::All, page);
         page.line(&match loaded.problem.workload.mode {
-            Mode::Inference => {
-                format!("costs per operator{}", fused::unfused(&loaded.problem.graph))
-            }
+            Mode::Inference => fused::of_pass(loaded),
             Mode::Training => fused::sentence(&loaded.problem.graph),
         });
         solved.beside.iter().for_each(|beside| page.line(&beside.line()));
@@ -352,9 +350,10 @@ fn document(
         gap: gap(value, bound),
         fastest_ns: outcome.fastest.map(Nanos::get),
         guessed_share: loaded.summary.guessed_share,
-        unfused_attention_bytes: (problem.workload.mode == Mode::Inference)
-            .then(|| unfused_attention(&problem.graph).1.0)
-            .filter(|bytes| *bytes > 0),
+        unfused_attention_bytes: (problem.workload.mode == Mode::Inference
+            && fused::is_as_written(loaded))
+        .then(|| unfused_attention(&problem.graph).1.0)
+        .filter(|bytes| *bytes > 0),
         stop_reason: stopped(loaded, outcome).to_owned(),
         algorithm: outcome.algorithm.clone(),
         other_space: solved.beside.as_ref().map(Beside::document),

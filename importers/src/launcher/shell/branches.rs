@@ -5,6 +5,8 @@ use super::super::flags::QUOTES;
 
 /// Most words of a condition.
 const LONGEST: usize = 64;
+/// Most bytes of a pattern as a program.
+const LARGEST: usize = 1 << 20;
 
 /// What decides whether the words inside run; `None` where the file does not state it.
 struct Frame {
@@ -18,8 +20,8 @@ struct Frame {
 enum Kind {
     If,
     Loop,
-    /// With what the patterns are held against, and whether one is due.
-    Case(Option<String>, bool),
+    /// With the text that patterns have to match, whether a pattern is due, and the part of it that was read.
+    Case(Option<String>, bool, String),
 }
 
 /// The branches around a word.
@@ -92,7 +94,7 @@ impl Branches {
             "case" if rest.get(1) == Some(&"in") => {
                 let subject = value(rest[0]).trim_matches(QUOTES).to_owned();
                 let subject = Some(subject).filter(|text| !text.contains('$') && !skips);
-                let kind = Kind::Case(subject, true);
+                let kind = Kind::Case(subject, true, String::new());
                 self.0.push(Frame { kind, now: None, before: Some(false) });
                 Some(2)
             }
@@ -119,23 +121,52 @@ impl Branches {
     /// A pattern of a `case`, or the end of what stands behind one.
     fn pattern(&mut self, word: &str, value: &dyn Fn(&str) -> String) -> Option<usize> {
         let frame = self.0.last_mut()?;
-        let Kind::Case(subject, is_due) = &mut frame.kind else { return None };
+        let Kind::Case(subject, is_due, read) = &mut frame.kind else { return None };
         if word.ends_with(";;") {
             *is_due = true;
             return (word == ";;").then_some(0);
         }
-        let pattern = word.strip_suffix(')').filter(|_| *is_due && word != "esac")?;
-        let matches = subject.as_ref().map(|subject| {
-            let mut parts = pattern.trim_start_matches('(').split('|');
-            parts.any(|part| match part.strip_suffix('*') {
-                Some(before) => subject.starts_with(before),
-                None => value(part).trim_matches(QUOTES) == subject,
+        if !*is_due || word.trim_end_matches(';') == "esac" {
+            return None;
+        }
+        // Blanks may stand around `|`.
+        read.push_str(word);
+        let Some(pattern) = read.strip_suffix(')') else { return Some(0) };
+        let found = subject.as_ref().and_then(|subject| {
+            let parts = pattern.trim_start_matches('(').split('|');
+            let each = parts.map(|part| matches(value(part).trim_matches(QUOTES), subject));
+            each.fold(Some(false), |any, one| match (any, one) {
+                (Some(true), _) | (_, Some(true)) => Some(true),
+                (Some(any), Some(one)) => Some(any || one),
+                _ => None,
             })
         });
-        *is_due = false;
-        self.next(matches);
+        (*is_due, *read) = (false, String::new());
+        self.next(found);
         Some(0)
     }
+}
+
+/// Whether a text matches a pattern of `case` with `*`, `?` and `[..]`; `None` for a pattern of another kind.
+fn matches(pattern: &str, text: &str) -> Option<bool> {
+    if pattern.contains(['(', '$', '`', '\\']) {
+        return None;
+    }
+    let mut source = String::from("(?s)^");
+    let mut rest = pattern;
+    while let Some(next) = rest.chars().next() {
+        let bracket = rest.find(']').filter(|end| next == '[' && *end > 1);
+        let (one, length) = match (next, bracket) {
+            ('*', _) => (".*".to_owned(), 1),
+            ('?', _) => (".".to_owned(), 1),
+            (_, Some(end)) => (rest[..=end].replacen("[!", "[^", 1), end + 1),
+            _ => (regex::escape(&rest[..next.len_utf8()]), next.len_utf8()),
+        };
+        source.push_str(&one);
+        rest = &rest[length..];
+    }
+    let built = regex::RegexBuilder::new(&format!("{source}$")).size_limit(LARGEST).build();
+    built.ok().map(|pattern| pattern.is_match(text))
 }
 
 /// A test that decides whether the command behind it runs, `[ a ] && command`: the words of it behind the first one,
@@ -206,5 +237,33 @@ fn test(words: &[&str], value: &dyn Fn(&str) -> String) -> Option<bool> {
             })
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::expanded;
+
+    #[test]
+    fn a_case_takes_the_first_pattern_that_matches() {
+        // What bash 5.2 prints for each.
+        for (patterns, tp) in [
+            ("*70b) TP=4;; *) TP=1;;", "4"),
+            ("llama-70?) TP=4;; *) TP=1;;", "4"),
+            ("llama-[78]0b) TP=4;; *) TP=1;;", "4"),
+            ("llama-[!7]0b) TP=4;; *) TP=1;;", "1"),
+            ("8b | llama-70b ) TP=4;; *) TP=1;;", "4"),
+            ("( *8b | *.70b ) TP=4 ;; llama* ) TP=2 ;;", "2"),
+            ("LLAMA-70B) TP=1;; l*-*b) TP=4;;", "4"),
+        ] {
+            let script =
+                format!("SIZE=llama-70b\ncase $SIZE in {patterns} esac\nrun a.py --tp $TP");
+            let expanded = expanded(&script, &[]).unwrap();
+            assert!(
+                expanded.text.trim_end().ends_with(&format!("--tp {tp}")),
+                "{patterns}: {}",
+                expanded.text
+            );
+        }
     }
 }

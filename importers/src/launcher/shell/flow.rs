@@ -125,11 +125,15 @@ impl Shell {
         (words, at): (&[&str], usize),
         expanded: &mut Expanded,
     ) -> Result<(), Diagnostic> {
-        let starts = at == 0 || ends_line(text, words[at - 1], words[at]);
+        let starts = at == 0
+            || ends_line(text, words[at - 1], words[at])
+            || ["then", "do", "else", "&&", "||", "{"].contains(&words[at - 1])
+            || words[at - 1].ends_with(';');
         match (words[at], words.get(at + 1)) {
             ("set", Some(&"--")) => self.has_arguments = true,
             ("source", Some(file)) | (".", Some(file)) if starts || words[at] != "." => {
-                expanded.unset.push(format!("source {}", self.expand(file, MAX_DEPTH)?));
+                let file = self.expand(file.trim_end_matches(';'), MAX_DEPTH)?;
+                expanded.unset.push(format!("source {file}"));
             }
             (word @ ("eval" | "export" | "declare"), Some(output))
                 if output.trim_matches(QUOTES).starts_with(['`', '$']) =>

@@ -37,11 +37,16 @@ pub fn read(path: &Path, left: &mut Left) -> Vec<RunRow> {
     left.rows(path, |fields| row(fields).map(Some))
 }
 
+/// The config of a model of the table.
+#[must_use]
+pub fn config(model: &str) -> Option<&'static str> {
+    MODELS.iter().find_map(|(name, config)| (*name == model).then_some(*config))
+}
+
 fn row(fields: &Fields) -> Result<RunRow, Diagnostic> {
     let (model, device) = (fields.name("model")?, fields.name("device")?);
-    let known = |(name, config): &(&str, &'static str)| (*name == model).then_some(*config);
-    let config = MODELS.iter().find_map(known);
-    let config = config.ok_or_else(|| fields.bad("model", "a model whose config is known"))?;
+    let config =
+        config(&model).ok_or_else(|| fields.bad("model", "a model whose config is known"))?;
     let found = DEVICES.iter().find(|(name, _)| *name == device);
     let (_, hosts) = found.ok_or_else(|| fields.bad("device", "a device that is known"))?;
     if fields.text("dtype")? != "fp32" {

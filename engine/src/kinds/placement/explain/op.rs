@@ -4,6 +4,7 @@ use cost_model::explain::Explanation;
 use cost_model::kernels::price::kind::KindCosts;
 use cost_model::ops::judge::replay::Span;
 use cost_model::ops::problem::Problem;
+use cost_model::ops::workload::fusion::priced;
 use documents::quantity::Duration;
 use ir::diagnostic::Diagnostic;
 use ir::id::{DeviceId, OpId};
@@ -80,21 +81,20 @@ pub(super) fn explain(
 /// Why the op takes as long as it does on its device.
 fn cost_of(replayed: &Replayed, op: OpId, device: DeviceId) -> Option<Explanation> {
     let problem = &replayed.on.loaded.problem;
-    let node = problem.graph.op(op);
+    let mode = problem.workload.mode;
+    let kind = problem.cluster.kind_of(device);
+    let fused = priced(&problem.graph, mode);
+    let costs =
+        KindCosts::of_workload(&problem.cluster, kind, &replayed.on.loaded.profile, (&fused, mode));
+    let graph = if costs.step().is_some() { &*fused } else { &problem.graph };
+    let node = graph.op(op);
     match &node.work {
         Work::View => None,
         Work::Given(_) => Some(cost_model::explain::given(Nanos(problem.time_ns(op, device)))),
         Work::Kernel(kernel) => {
-            let kind = problem.cluster.kind_of(device);
             if let Some(time) = kernel.measured.get(&kind.name) {
                 return Some(cost_model::explain::recorded(*time));
             }
-            let costs = KindCosts::of_workload(
-                &problem.cluster,
-                kind,
-                &replayed.on.loaded.profile,
-                (&problem.graph, problem.workload.mode),
-            );
             cost_model::explain::op((op, node), kernel, &costs).ok()
         }
     }
