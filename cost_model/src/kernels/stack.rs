@@ -24,8 +24,6 @@ const TESTS_FLOOR_S: f64 = 4.4e-3 / 3.0;
 /// The same of PyTorch on a core of the machine that docs/closed-loop.md was measured on; a profile of
 /// `meshwright.torch.profile` holds that of its own.
 const PROCESSOR_FLOOR_S: f64 = 1e-4;
-/// Host time of launching one kernel of a forward pass.
-const INFERENCE_LAUNCH_S: f64 = 30e-6;
 /// What PyTorch's executors take on a core beside blocks, fitted on steps of
 /// `examples/closed_loop/tiny.json`, a model that is too small for anything else to count.
 const PROCESSOR_SHARES: HostShares = HostShares {
@@ -505,14 +503,13 @@ pub fn of_training() -> Stack {
     megatron_core()
 }
 
-/// The stack that forward passes of an operator graph are priced with: [`pytorch_eager`] without gradients
-/// to prepare. 13 kernels of a block take 30 us of the host each, fitted on forward passes of six networks on
-/// one H100 (docs/how-right.md#steps-on-one-h100), whose host is slow: others take half of it.
+/// The stack that forward passes of an operator graph are priced with: [`pytorch_eager`], where a launch takes
+/// 30 us, fitted on passes of one sample of three networks (docs/how-right.md#steps-on-one-h100).
 #[must_use]
 pub fn of_inference() -> Stack {
     Stack {
         name: "pytorch-inference".to_owned(),
-        launch_floor: floor(13.0 * INFERENCE_LAUNCH_S),
+        launch_floor: floor(13.0 * 30e-6),
         source: "launches: forward passes on one H100; the rest of pytorch-eager".to_owned(),
         ..pytorch_eager()
     }
