@@ -147,6 +147,7 @@ fn graph(mut document: InstanceDocument, name: &str) -> Result<Graph, Diagnostic
         outputs,
         n_groups,
         merges_equal_values: false,
+        is_compiled: false,
         gradients: Vec::new(),
         source_op_ids,
         source_tensor_ids: tensors.source_ids,

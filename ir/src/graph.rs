@@ -29,6 +29,8 @@ pub struct Graph {
     /// Whether whoever wrote the file may have made one constant of several of equal values, so that a
     /// shared vector need not be a tied one.
     pub merges_equal_values: bool,
+    /// Whether its program is compiled as a whole before it runs, as JAX does it.
+    pub is_compiled: bool,
     /// Gradients that the graph itself makes, where it holds a backward pass.
     pub gradients: Vec<Gradient>,
     /// Source ids of ops where the file numbered them itself (instance files), else empty.

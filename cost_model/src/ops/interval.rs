@@ -9,7 +9,8 @@
 //! Links: pairs of GPUs in one host, by a line fitted to them and by the catalogue's figures; these
 //! four tenths were computed once apart from the example and are still to be confirmed by it.
 //! Forward passes on kinds that were not measured: 24 passes of NeuSight (fp32 on T4, A100 and H100) and 18 of
-//! `examples/h100-steps/passes.csv`, eager, against the step of `place`.
+//! `examples/h100-steps/passes.csv`, eager, against the step of `place` (0.833 and 1.692; the first is taken
+//! wider, as it was before biases went with their products).
 //!
 //! The errors of a step's ops count as fully correlated: if one op takes the tenth of its form, all
 //! do. That is the widest interval that these tenths allow; errors that cancel would narrow it. What

@@ -98,7 +98,7 @@ pub(super) fn build(
     }
     let main = entry(&program)?;
     let name = if name.is_empty() { shown(program.name) } else { name.to_owned() };
-    let graph = Graph { name, ..Graph::default() };
+    let graph = Graph { name, is_compiled: true, ..Graph::default() };
     // A stacked parameter that something reads as a whole is not taken apart.
     for unfolds in [true, false] {
         let mut builder = Builder::new(text, &program, functions.clone(), graph.clone(), unfolds);

@@ -235,6 +235,7 @@ fn contracted(problem: &Problem, members: &[Vec<OpId>]) -> Result<Problem, Diagn
         outputs: problem.graph.outputs.iter().map(|t| problem.root(*t)).collect(),
         n_groups: 0,
         merges_equal_values: false,
+        is_compiled: problem.graph.is_compiled,
         gradients: Vec::new(),
         source_op_ids: Vec::new(),
         source_tensor_ids: Vec::new(),

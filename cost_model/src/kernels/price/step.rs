@@ -58,10 +58,7 @@ impl StepCosts {
     /// Of a step, or of a forward pass, under the stack that each is priced with where none is named.
     #[must_use]
     pub fn new(device: &DeviceKind, profile: &Profile, (graph, mode): (&Graph, Mode)) -> Self {
-        let stack = match mode {
-            Mode::Inference => stack::of_inference(),
-            Mode::Training => stack::of_training(),
-        };
+        let stack = Self::stack_of(mode, graph);
         let constants = Constants::held(&stack, profile.stacks.get(&stack.name));
         let by_type = StepProducts::new(profile, device);
         let sourced = |(dtype, ..): (DType, _, _)| {
@@ -82,6 +79,16 @@ impl StepCosts {
         let mut costs = Self { mode, stack, constants, products, device, rates, waits };
         costs.waits = costs.waits(graph);
         costs
+    }
+
+    /// The stack that a graph is priced with.
+    #[must_use]
+    pub fn stack_of(mode: Mode, graph: &Graph) -> Stack {
+        match mode {
+            Mode::Training => stack::of_training(),
+            Mode::Inference if graph.is_compiled => stack::compiled(),
+            Mode::Inference => stack::of_inference(),
+        }
     }
 
     /// By op, how many times longer it takes where it waits for launches, at least 1.

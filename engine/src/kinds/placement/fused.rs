@@ -1,10 +1,11 @@
 //! What a step fuses, in words.
 
 use cost_model::kernels::price::kind::KindCosts;
-use cost_model::kernels::stack;
-use cost_model::ops::workload::fusion::{is_recorded, unfused_attention};
+use cost_model::kernels::price::step::StepCosts;
+use cost_model::ops::workload::fusion::{is_recorded, priced, unfused_attention};
 use ir::graph::Graph;
 use ir::op::{Fused, Phase, Work};
+use ir::workload::Mode;
 
 use crate::inputs::load::Loaded;
 
@@ -17,10 +18,13 @@ pub(super) fn of_pass(loaded: &Loaded) -> String {
             "costs per operator, {n} attention layers unfused (fused kernels would save {bytes} of memory \
              traffic)"
         ),
+        (_, false) if graph.is_compiled => {
+            sentence(&priced(graph, Mode::Inference), Mode::Inference)
+        }
         ((n, _), false) => format!(
             "priced as {} runs ops: {n} cores of attention in one kernel each, biases in the kernels of their \
              products",
-            stack::of_inference().name
+            StepCosts::stack_of(Mode::Inference, graph).name
         ),
     }
 }
@@ -35,7 +39,7 @@ pub(super) fn is_as_written(loaded: &Loaded) -> bool {
 }
 
 /// Which kernels the ops of a step are priced as.
-pub(super) fn sentence(graph: &Graph) -> String {
+pub(super) fn sentence(graph: &Graph, mode: Mode) -> String {
     let count = |is: &dyn Fn(Phase, Fused) -> bool| {
         let kernels = graph.ops.iter().filter_map(|op| match &op.work {
             Work::Kernel(kernel) => Some((op.phase, kernel.fused)),
@@ -51,6 +55,6 @@ pub(super) fn sentence(graph: &Graph) -> String {
     format!(
         "priced as {} runs ops: {cores} cores of attention in one kernel each, {beside} products \
          beside others, {chained} pointwise ops within the kernels of others",
-        stack::of_training().name
+        StepCosts::stack_of(mode, graph).name
     )
 }

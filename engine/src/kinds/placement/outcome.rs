@@ -90,7 +90,7 @@ pub fn print(
         trust::print(&solved.trust, loaded, &outcome.report, Rows::All, page);
         page.line(&match loaded.problem.workload.mode {
             Mode::Inference => fused::of_pass(loaded),
-            Mode::Training => fused::sentence(&loaded.problem.graph),
+            Mode::Training => fused::sentence(&loaded.problem.graph, Mode::Training),
         });
         solved.beside.iter().for_each(|beside| page.line(&beside.line()));
         page.text("\n");

@@ -19,7 +19,8 @@ pub(super) fn fuse(graph: &mut Graph) {
     };
     let adds_bias = |op: &OpId| {
         let node = graph.op(*op);
-        let (&[a, b], true) = (node.inputs.as_slice(), is_named(node, "add")) else { return false };
+        let read: Vec<TensorId> = node.inputs.iter().chain(&node.parameters).copied().collect();
+        let (&[a, b], true) = (read.as_slice(), is_named(node, "add")) else { return false };
         let sum = if is_bias(&b) { a } else { b };
         let root = roots[sum.index()];
         (is_bias(&a) || is_bias(&b))

@@ -31,7 +31,7 @@ pub(super) fn forward(graph: &mut Graph) -> Vec<Vec<OpId>> {
 }
 
 /// A graph with the kernels that its ops are priced as. In a forward pass a core of attention is one kernel,
-/// and a product adds its bias; where times of ops are given or recorded, they are of the ops as they are
+/// and a product adds its bias; a compiled program fuses pointwise ops instead; where times of ops are given or recorded, they are of the ops as they are
 /// written. A training step is fused when it is made.
 #[must_use]
 pub fn priced(graph: &Graph, mode: Mode) -> Cow<'_, Graph> {
@@ -44,8 +44,13 @@ fn of_inference(graph: &Graph) -> Option<Graph> {
         return None;
     }
     let mut graph = graph.clone();
-    attention::fuse(&mut graph);
-    biases::fuse(&mut graph);
+    if graph.is_compiled {
+        let owner: Vec<Option<OpId>> = graph.op_ids().map(Some).collect();
+        chains::fuse(&mut graph, &owner);
+    } else {
+        attention::fuse(&mut graph);
+        biases::fuse(&mut graph);
+    }
     Some(graph)
 }
 

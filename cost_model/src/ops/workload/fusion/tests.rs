@@ -5,6 +5,7 @@ use ir::workload::{Mode, Workload};
 
 use super::super::apply;
 use super::super::tests::sample::Model;
+use super::priced;
 
 fn trained(graph: Graph) -> Graph {
     let workload = Workload { mode: Mode::Training, ..Workload::default() };
@@ -122,4 +123,37 @@ fn attention_is_one_kernel_that_writes_no_scores() {
     let group = |name: &str| op(&graph, name).group.unwrap();
     assert_eq!(group("MatMul5"), group("MatMul7"));
     assert_eq!(group("MatMul1"), group("MatMul3"));
+}
+
+/// x -> MatMul -> Add of a vector -> Add of x: PyTorch runs the product and its bias in one kernel, a compiler
+/// both additions.
+#[test]
+fn a_forward_pass_adds_biases_with_products_and_a_compiled_one_in_chains() {
+    let mut model = Model::default();
+    let x = model.input("x", &[4, 8]);
+    let (w, b) = (model.parameter("w", &[8, 8]), model.parameter("b", &[8]));
+    let product = model.matmul(x, w, [1, 4, 8, 8]);
+    let biased = model.op("Add", &[product, b], &[1, 4, 8], None);
+    let y = model.op("Add", &[biased, x], &[1, 4, 8], None);
+    let graph = moving(model.returning(&[y]));
+    let moved = |graph: &Graph, name: &str| {
+        let kernel = kernel(graph, name);
+        (kernel.fused, (kernel.bytes_read + kernel.bytes_written).get())
+    };
+    let eager = priced(&graph, Mode::Inference);
+    assert_eq!(moved(&eager, "Add1"), (Fused::Chain, 0));
+    assert_eq!(moved(&eager, "Add2"), (Fused::Alone, 3 * 64));
+    let compiled = Graph { is_compiled: true, ..graph.clone() };
+    let compiled = priced(&compiled, Mode::Inference);
+    assert_eq!(
+        [moved(&compiled, "Add1").0, moved(&compiled, "Add2").0],
+        [Fused::Alone, Fused::Chain]
+    );
+    // Recorded times are of the ops as they are written, and training steps are fused when they are made.
+    assert_eq!(*priced(&graph, Mode::Training), graph);
+    let mut recorded = graph.clone();
+    if let Work::Kernel(kernel) = &mut recorded.ops[2].work {
+        kernel.measured.insert("gpu".to_owned(), ir::units::Nanos(5));
+    }
+    assert_eq!(*priced(&recorded, Mode::Inference), recorded);
 }
