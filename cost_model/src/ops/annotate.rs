@@ -19,7 +19,7 @@ use crate::kernels::price::{Costs, temporary};
 use crate::kernels::rates::RESIDENT;
 use crate::ops::origins::Origins;
 use crate::ops::problem::{Constraints, Objective, Problem, UNSUPPORTED};
-use crate::ops::workload::fusion::priced;
+use crate::ops::workload::fusion::pass::priced;
 
 /// A problem, and what is worth knowing about its costs.
 #[derive(Clone, Debug)]

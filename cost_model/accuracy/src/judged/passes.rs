@@ -2,7 +2,7 @@
 
 use cost_model::kernels::price::Costs;
 use cost_model::numeric::score::score;
-use cost_model::ops::workload::fusion::priced;
+use cost_model::ops::workload::fusion::pass::priced;
 use importers::ImportOptions;
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;

@@ -2,7 +2,10 @@
 
 use cost_model::kernels::price::kind::KindCosts;
 use cost_model::kernels::price::step::StepCosts;
-use cost_model::ops::workload::fusion::{is_recorded, priced, unfused_attention};
+use cost_model::ops::workload::fusion::{
+    pass::{is_recorded, priced},
+    unfused_attention,
+};
 use ir::graph::Graph;
 use ir::op::{Fused, Phase, Work};
 use ir::workload::Mode;

@@ -1,4 +1,4 @@
-//! What a training stack fuses, written into the graph of a step: cores of attention ([`attention`]),
+//! What stacks fuse, written into the graph of a step: cores of attention ([`attention`]),
 //! products side by side ([`beside`]), their biases ([`biases`]) and chains of pointwise ops ([`chains`]).
 //!
 //! Ops and ids stay. A tensor inside a fused kernel has no bytes; an op of a chain has only the bytes
@@ -8,17 +8,15 @@ mod attention;
 mod beside;
 mod biases;
 pub(super) mod chains;
+pub mod pass;
 
 #[cfg(test)]
 mod tests;
-
-use std::borrow::Cow;
 
 use ir::graph::Graph;
 use ir::id::{OpId, TensorId};
 use ir::op::{Kernel, Op, Phase, Work};
 use ir::units::Bytes;
-use ir::workload::Mode;
 
 use crate::kernels::price::task::Stream;
 
@@ -28,40 +26,6 @@ pub(super) fn forward(graph: &mut Graph) -> Vec<Vec<OpId>> {
     let beside = beside::fuse(graph, &together);
     together.extend(beside);
     together
-}
-
-/// A graph with the kernels that its ops are priced as. In a forward pass a core of attention is one kernel,
-/// and a product adds its bias; a compiled program fuses pointwise ops instead; where times of ops are given or recorded, they are of the ops as they are
-/// written. A training step is fused when it is made.
-#[must_use]
-pub fn priced(graph: &Graph, mode: Mode) -> Cow<'_, Graph> {
-    let fused = (mode == Mode::Inference).then(|| of_inference(graph)).flatten();
-    fused.map_or(Cow::Borrowed(graph), Cow::Owned)
-}
-
-fn of_inference(graph: &Graph) -> Option<Graph> {
-    if is_recorded(graph) {
-        return None;
-    }
-    let mut graph = graph.clone();
-    if graph.is_compiled {
-        let owner: Vec<Option<OpId>> = graph.op_ids().map(Some).collect();
-        chains::fuse(&mut graph, &owner);
-    } else {
-        attention::fuse(&mut graph);
-        biases::fuse(&mut graph);
-    }
-    Some(graph)
-}
-
-/// Whether times of some ops are given or recorded.
-#[must_use]
-pub fn is_recorded(graph: &Graph) -> bool {
-    graph.ops.iter().any(|op| match &op.work {
-        Work::Given(_) => true,
-        Work::Kernel(kernel) => !kernel.measured.is_empty(),
-        Work::View => false,
-    })
 }
 
 /// Number of attention layers of a forward graph, and the memory traffic in bytes between their two matrix

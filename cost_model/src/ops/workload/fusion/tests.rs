@@ -5,7 +5,7 @@ use ir::workload::{Mode, Workload};
 
 use super::super::apply;
 use super::super::tests::sample::Model;
-use super::priced;
+use super::pass::priced;
 
 fn trained(graph: Graph) -> Graph {
     let workload = Workload { mode: Mode::Training, ..Workload::default() };

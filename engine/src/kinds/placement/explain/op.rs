@@ -4,7 +4,7 @@ use cost_model::explain::Explanation;
 use cost_model::kernels::price::kind::KindCosts;
 use cost_model::ops::judge::replay::Span;
 use cost_model::ops::problem::Problem;
-use cost_model::ops::workload::fusion::priced;
+use cost_model::ops::workload::fusion::pass::priced;
 use documents::quantity::Duration;
 use ir::diagnostic::Diagnostic;
 use ir::id::{DeviceId, OpId};
