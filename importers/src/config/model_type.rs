@@ -19,7 +19,8 @@ pub(super) fn fields(bytes: Vec<u8>) -> Result<(Object, Option<Diagnostic>), Dia
     let mut object = json::config(bytes)?;
     let model_type = Fields(&object).text("model_type")?.unwrap_or_default().to_owned();
     if model_type.is_empty() || known().any(|known| known == model_type) {
-        return Ok((object, None));
+        let other = other_class(&object, &model_type)?;
+        return Ok((object, other));
     }
     let shown: String = model_type.chars().take(60).collect();
     if let Some((class, found)) =
@@ -50,6 +51,23 @@ pub(super) fn fields(bytes: Vec<u8>) -> Result<(Object, Option<Diagnostic>), Dia
         }
         None => (object, None),
     })
+}
+
+/// A warning of a class that is of another known model type than the config states.
+fn other_class(object: &Object, model_type: &str) -> Result<Option<Diagnostic>, Diagnostic> {
+    let stem = |name: &str| plain(name).trim_end_matches("text").to_owned();
+    let class = class(Fields(object))?;
+    let named = class.and_then(|class| Some((class, named(class)?)));
+    Ok(named.filter(|(_, of_class)| stem(of_class) != stem(model_type)).map(|(class, of_class)| {
+        let message = format!(
+            "read as `{model_type}`, its model_type, as Transformers reads it: its class `{class}` is of \
+             `{of_class}`, which vLLM and SGLang run"
+        );
+        Diagnostic::warning("unlike-class", message)
+            .fact("architectures", class)
+            .fact("model_type", model_type)
+            .hint("correct `model_type` or `architectures` in the config")
+    }))
 }
 
 /// Parts of a config beside its text decoder.
