@@ -16,7 +16,7 @@ use crate::readers::run::RunRow;
 /// Median error to reach, in percent: that of the form of whole blocks with its models left out.
 const MEDIAN: f64 = 10.0;
 
-/// The line of forward passes whose rows are given.
+/// The line of forward passes.
 ///
 /// # Errors
 /// Those of the reader of configs and of the catalogue.
