@@ -65,7 +65,7 @@ pub struct Costs {
 
 impl Costs {
     /// Computes all durations. Views have none. `fused` is the graph with the kernels that a stack runs its ops
-    /// in; kinds with kernels measured one by one run them as they are written.
+    /// in; kinds with kernels measured one by one run its ops alone.
     #[must_use]
     pub fn new(
         [graph, fused]: [&Graph; 2],

@@ -181,6 +181,40 @@ fn a_model_that_fits_nowhere_says_on_how_many_it_does() {
         .exits(0);
 }
 
+/// Llama 3.1 405B fits on 16 devices; a worker of 24 keeps latencies that none of 16 keeps at this rate. Judged by
+/// the replay of its plan.
+#[test]
+fn a_worker_may_be_wider_than_the_model_needs() {
+    let folder = folder();
+    let llama = json!({
+        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 16384,
+        "num_hidden_layers": 126, "num_attention_heads": 128, "num_key_value_heads": 8,
+        "intermediate_size": 53248, "vocab_size": 128_256, "max_position_embeddings": 131_072,
+        "torch_dtype": "bfloat16"
+    });
+    folder.write("llama.json", &llama.to_string());
+    folder.write("three.yaml", &hosts(3).replace("h200_sxm5_141gb", "h100_sxm5_80gb"));
+    let plan = "infer llama.json --cluster three.yaml --input-tokens 2000 --output-tokens 400 --tpot 60ms \
+                --ttft 4s --rate 1.55 -o plan.json";
+    folder.run(plan).exits(0);
+    assert_eq!(devices(&folder.json("plan.json")).len(), 24);
+    folder.run("verify plan.json --model llama.json --cluster three.yaml").exits(0);
+}
+
+/// How long the slowest requests wait is an estimate before the replay, so nothing is called impossible.
+#[test]
+fn a_percentile_that_no_found_fleet_keeps_is_no_proof() {
+    let folder = folder();
+    let asked = "infer qwen.json --cluster one.yaml --input-tokens 4000 --output-tokens 1000 --ttft 2s --rate 50";
+    let said = folder.run(asked).exits(4).talk();
+    assert!(
+        said.contains("serve at most") && said.contains("workers of up to 16 devices"),
+        "{said}"
+    );
+    let said = folder.run(&format!("{asked} --percentile 99")).exits(5).talk();
+    assert!(said.contains("found no fleet") && !said.contains("at most"), "{said}");
+}
+
 /// Scripts state what the plan does.
 #[test]
 fn scripts_of_fleets_state_the_plan() {

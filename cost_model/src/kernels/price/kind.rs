@@ -103,7 +103,7 @@ impl KindCosts {
     ) -> Self {
         let costs = Self::new(cluster, kind, profile);
         // Kernels that were measured one by one are priced one by one.
-        let is_step = mode == Mode::Training || !costs.measured.has_products();
+        let is_step = mode == Mode::Training || !costs.measured.has_kernels();
         let step = is_step.then(|| Arc::new(StepCosts::new(kind, profile, (graph, mode))));
         Self { step, ..costs }
     }
@@ -111,7 +111,7 @@ impl KindCosts {
     /// Whether kernels of a kind, or of its nearest sibling, were measured one by one.
     #[must_use]
     pub fn is_measured(cluster: &Cluster, kind: &DeviceKind, profile: &Profile) -> bool {
-        Measured::of(cluster, kind, profile).has_products()
+        Measured::of(cluster, kind, profile).has_kernels()
     }
 
     /// What prices ops as a stack runs them, where it does.

@@ -57,6 +57,11 @@ impl Measured {
         self.main.is_some() || !self.by_dtype.is_empty() || self.products().is_some()
     }
 
+    /// Whether any kernel was measured by itself.
+    pub(super) fn has_kernels(&self) -> bool {
+        self.has_products() || !self.streams.is_empty() || !self.forms.is_empty()
+    }
+
     /// The form of products with all its constants.
     pub(super) fn products(&self) -> Option<Sourced<matrix_product::Constants>> {
         let form = self.forms.get(&CalibratedForm::MatrixProduct)?;

@@ -32,8 +32,8 @@ pub(super) fn of_pass(loaded: &Loaded) -> String {
     }
 }
 
-/// Whether ops of a forward pass are priced as they are written: on kinds whose kernels were measured, or
-/// by times of their own.
+/// Whether the price of a forward pass is op by op: on kinds with kernels measured by a profile, and where ops
+/// have times of their own.
 pub(super) fn is_as_written(loaded: &Loaded) -> bool {
     let (problem, profile) = (&loaded.problem, &loaded.profile);
     let cluster = &problem.cluster;

@@ -10,8 +10,8 @@ use ir::workload::Mode;
 use super::{attention, biases, chains};
 
 /// A graph with the kernels that its ops are priced as. In a forward pass a core of attention is one kernel,
-/// and a product adds its bias; a compiled program fuses pointwise ops instead; where times of ops are given or recorded, they are of the ops as they are
-/// written. A training step is fused when it is made.
+/// and a product adds its bias; a compiled program fuses pointwise ops instead. Times that are given or recorded
+/// are of the ops as the file has them. A training step is fused when it is made.
 #[must_use]
 pub fn priced(graph: &Graph, mode: Mode) -> Cow<'_, Graph> {
     let fused = (mode == Mode::Inference).then(|| of_inference(graph)).flatten();
