@@ -54,7 +54,7 @@ const JOINED: [&str; 5] = ["qkv_proj", "query_key_value", "c_attn", "Wqkv", "in_
 const JOINED_FIRST: [&str; 1] = ["gate_up_proj"];
 
 /// Members that change what is trained in a way that is not planned, unless they are off.
-const REFUSED: [(&str, &str); 9] = [
+const REFUSED: [(&str, &str); 13] = [
     ("rank_pattern", "adapters of all modules have one rank"),
     ("layers_to_transform", "adapters are in all layers"),
     ("layers_pattern", "adapters are in all layers"),
@@ -64,6 +64,10 @@ const REFUSED: [(&str, &str); 9] = [
     ("megatron_config", "adapters are those of PEFT"),
     ("trainable_token_indices", "embeddings are frozen or trained whole"),
     ("use_bdlora", "adapters are LoRA or DoRA"),
+    ("use_qalora", "adapters are LoRA or DoRA"),
+    ("arrow_config", "adapters are LoRA or DoRA"),
+    ("lora_bias", "adapters have no biases"),
+    ("loftq_config", "state a quantised base as a checkpoint, or in `quantization`"),
 ];
 
 /// Reads an adapter.

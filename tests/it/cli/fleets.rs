@@ -215,6 +215,30 @@ fn a_percentile_that_no_found_fleet_keeps_is_no_proof() {
     assert!(said.contains("found no fleet") && !said.contains("at most"), "{said}");
 }
 
+/// Smaller workers serve more by their means, and miss a percentile: larger ones are sized again, so that a rate that
+/// eight devices serve can be planned on them.
+#[test]
+fn a_rate_that_a_percentile_allows_can_be_planned() {
+    let folder = folder();
+    let llama = json!({
+        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 4096,
+        "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
+        "intermediate_size": 14336, "vocab_size": 128_256, "max_position_embeddings": 131_072,
+        "torch_dtype": "bfloat16"
+    });
+    folder.write("llama.json", &llama.to_string());
+    let host = hosts(1).replace("h200_sxm5_141gb", "a100_sxm4_80gb").replace("nvlink4", "nvlink3");
+    folder.write("a100.yaml", &host.replace("pcie5", "pcie4"));
+    let asked = "infer llama.json --cluster a100.yaml --input-tokens 4000 --output-tokens 1000 --ttft 300ms \
+                 --tpot 20ms --percentile 99 --mode aggregated --time-limit 10m -o plan.json --force";
+    folder.run(asked).exits(0);
+    let most = number(&folder.json("plan.json")["fleet"]["requests_per_s"]);
+    let rate = 0.9 * most;
+    folder.run(&format!("{asked} --rate {rate}")).exits(0);
+    assert!(devices(&folder.json("plan.json")).len() <= 8);
+    folder.run("verify plan.json --model llama.json --cluster a100.yaml").exits(0);
+}
+
 /// Scripts state what the plan does.
 #[test]
 fn scripts_of_fleets_state_the_plan() {

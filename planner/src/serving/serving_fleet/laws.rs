@@ -90,8 +90,8 @@ fn line(pool: usize, shape: &Shape) -> Result<Box<dyn IterationTime>, Reason> {
 /// The value of the fleet of the closed form; more is worse.
 fn cost(question: &Question) -> f64 {
     let control = free();
-    let (types, bytes) = types::Search::new(question, &control).run(&line);
-    let program = program::of(question, &types.workers, bytes);
+    let search = types::Search::new(question, &control).run(&line);
+    let program = program::of(question, &search.types.workers, search.bytes);
     let found = fleet::value(&program, &control).unwrap();
     assert_ne!(found.verdict, Verdict::Open);
     match (found.best, question.objective) {

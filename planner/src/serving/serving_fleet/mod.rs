@@ -19,8 +19,8 @@
 //! # Guarantee
 //! The fleet is optimal, where that is proved, of these worker types, replicas serving in proportion; not of
 //! all rates, budgets and shapes. Accepted and rejected candidates add up to those enumerated. A candidate is
-//! called dominated only if its rate, promises aside, is no more than that of smaller workers in its place;
-//! types are not looked for again where replays have lowered the smaller ones. A promise is kept where the mean
+//! called dominated only if its rate, promises aside, is no more than that of smaller workers in its place, and
+//! sized again where replays lower theirs by more than a tenth (percentiles do). A promise is kept where the mean
 //! of six replays and three standard errors of it are 1 % below, each of ten relaxation times of the queue, and
 //! at a load of 92 % of what the worker completes at most.
 //!
@@ -66,7 +66,7 @@ pub use types::{MOST_SEARCHED, Rejected, Shortfall, Types, Worker, smallest};
 pub use whole::{FleetReplay, replay_requests};
 
 use crate::run::Control;
-use crate::serving::fleet::{self, Found};
+use crate::serving::fleet::{self, Found, Verdict};
 
 /// What a certificate is about.
 pub const CERTIFICATE: &str = "of these worker types, replicas serve in proportion";
@@ -96,7 +96,7 @@ impl Answer {
     /// Whether there is a fleet whose replay keeps the promises.
     #[must_use]
     pub fn is_kept(&self) -> bool {
-        !self.replays.is_empty() && self.replays.iter().all(|replayed| replayed.is_kept)
+        replayed::are_kept(&self.replays)
     }
 
     /// Requests under way in the fleet, mean of its replays.
@@ -125,12 +125,29 @@ pub fn plan(
         let prices = price(pool, shape)?;
         Ok::<Box<dyn IterationTime + '_>, Reason>(Box::new(Watched { prices, control }))
     };
-    let (types, bytes) = types::Search::new(question, control).run(price);
-    let mut program = program::of(question, &types.workers, bytes);
+    let mut search = types::Search::new(question, control).run(price);
+    let mut program = program::of(question, &search.types.workers, search.bytes);
     let predicted = fleet::solve(&program, control).map_err(Refused::Fleet)?;
     let rounds = replayed::Rounds::new((question, price), control, replayed::SEED);
-    let outcome =
-        rounds.run(&mut program, &types.workers, predicted.clone()).map_err(Refused::Fleet)?;
+    let mut outcome = rounds
+        .run(&mut program, &search.types.workers, predicted.clone())
+        .map_err(Refused::Fleet)?;
+    while control.stop().is_none()
+        && search.again(program.types.iter().map(replayed_per_s).collect(), price)
+    {
+        let wider = program::of(question, &search.types.workers, search.bytes);
+        let types = std::mem::replace(&mut program, wider).types;
+        program.types[..types.len()].copy_from_slice(&types);
+        let found = fleet::solve(&program, control).map_err(Refused::Fleet)?;
+        let next =
+            rounds.run(&mut program, &search.types.workers, found).map_err(Refused::Fleet)?;
+        if control.stop().is_some() && !next.is_kept() {
+            (outcome.found.bound, outcome.found.verdict) = (None, Verdict::Open);
+            break;
+        }
+        outcome = replayed::Outcome { n_rounds: outcome.n_rounds + next.n_rounds, ..next };
+    }
+    let types::Search { types, bytes, .. } = search;
     Ok(Answer {
         shortfalls: types::shortfalls(question, &types),
         types,
@@ -141,6 +158,11 @@ pub fn plan(
         n_rounds: outcome.n_rounds,
         bytes_per_request: bytes,
     })
+}
+
+/// Requests/s of a worker type after replays of fleets; none where they miss the promises at any rate.
+fn replayed_per_s(of: &fleet::WorkerType) -> f64 {
+    if of.ttft_s < f64::MAX { of.rate() } else { 0.0 }
 }
 
 /// Prices until there is no time left: long replays end then.

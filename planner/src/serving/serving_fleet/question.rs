@@ -319,7 +319,9 @@ pub enum Reason {
         by: usize,
         /// Workers of it in the place of one.
         times: u32,
-        /// Requests/s of one at most, promises aside.
+        /// Requests/s of these together.
+        served_per_s: f64,
+        /// Requests/s of one candidate at most, promises aside.
         most_per_s: f64,
     },
     /// Its steady state has no answer.

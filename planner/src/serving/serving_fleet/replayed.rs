@@ -24,7 +24,7 @@ const MOST_ROUNDS: usize = 32;
 const MOST_LOAD: f64 = 0.92;
 /// Parts of a rate that misses a promise that are tried, and halvings between the first that will do and the
 /// one before.
-const PARTS: [f64; 8] = [0.97, 0.94, 0.9, 0.85, 0.75, 0.6, 0.4, 0.2];
+const PARTS: [f64; 12] = [0.97, 0.94, 0.9, 0.85, 0.75, 0.6, 0.4, 0.2, 0.1, 0.05, 0.025, 0.0125];
 const HALVINGS: usize = 2;
 /// Share of a promise that replays must keep.
 const KEPT: f64 = 0.99;
@@ -103,6 +103,17 @@ pub(super) struct Outcome {
     pub(super) found: Found,
     pub(super) replays: Vec<Replayed>,
     pub(super) n_rounds: usize,
+}
+
+impl Outcome {
+    pub(super) fn is_kept(&self) -> bool {
+        are_kept(&self.replays)
+    }
+}
+
+/// Whether there are replays, and all keep their promises.
+pub(super) fn are_kept(replays: &[Replayed]) -> bool {
+    !replays.is_empty() && replays.iter().all(|replayed| replayed.is_kept)
 }
 
 /// No time is left.

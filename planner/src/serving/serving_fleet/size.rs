@@ -26,8 +26,10 @@ const LIMIT_PARTS: f64 = 8.0;
 /// Standard deviations of the number of running requests beyond which a limit bears on nothing.
 const FREE: f64 = 10.0;
 /// What a worker does at most rises with its running requests, but for so much, as requests of one length go
-/// in waves.
+/// in waves; and up to a number of them, as iterations beyond what graphs cover take longer: it is looked at for
+/// limits so many numbers apart.
 const NEAR: f64 = 0.95;
+const APART: usize = 8;
 /// Standard deviations of the number of running requests that a limit leaves room for, the first that will do.
 const DEVIATIONS: [f64; 3] = [4.0, 8.0, 16.0];
 
@@ -53,7 +55,9 @@ pub(super) struct Room {
     limits: Vec<u64>,
     /// TTFT and TPOT of a request that is alone.
     alone_s: [f64; 2],
-    /// Requests/s of the worker at most, promises aside.
+    /// Requests/s of the worker at most, promises aside, by number of a limit, for some limits; the first is the most.
+    some_per_s: Vec<(usize, f64)>,
+    /// The greatest of these.
     pub(super) most_per_s: f64,
 }
 
@@ -178,10 +182,14 @@ impl Candidate<'_> {
             kv_tokens: kv_tokens * n_stages,
             limits,
             alone_s,
+            some_per_s: Vec::new(),
             most_per_s: 0.0,
         };
-        let first = room.limits.first().copied().unwrap_or(1);
-        room.most_per_s = self.most_per_s(&room, first, price)?;
+        for (at, limit) in room.limits.iter().enumerate().step_by(APART) {
+            let most_per_s = self.most_per_s(&room, *limit, price)?;
+            room.some_per_s.push((at, most_per_s));
+            room.most_per_s = room.most_per_s.max(most_per_s);
+        }
         Ok(room)
     }
 
@@ -208,15 +216,15 @@ impl Candidate<'_> {
         control: &Control,
     ) -> Result<Option<Sized>, Reason> {
         broken(promises, room.alone_s)?;
-        let (mut best, mut floor_per_s, mut limits) = (None, floor_per_s, &room.limits[..]);
+        let (mut best, mut floor_per_s) = (None, floor_per_s);
+        let able = room.some_per_s.iter().find(|(_, most_per_s)| *most_per_s > NEAR * floor_per_s);
+        let Some((first, _)) = able else { return Ok(None) };
+        let mut limits = &room.limits[*first..];
         while let Some(limit) = limits.first().copied() {
             if control.stop().is_some() {
                 return if best.is_some() { Ok(best) } else { Err(Reason::Stopped) };
             }
-            let most_per_s = match limits.len() == room.limits.len() {
-                true => room.most_per_s,
-                false => self.most_per_s(room, limit, price).map_err(Reason::Unsteady)?,
-            };
+            let most_per_s = self.most_per_s(room, limit, price).map_err(Reason::Unsteady)?;
             limits = &limits[1..];
             if most_per_s <= NEAR * floor_per_s {
                 break;

@@ -90,6 +90,9 @@ pub struct Shortfall {
 /// Devices up to which a place for a model is looked for.
 pub const MOST_SEARCHED: u32 = 64;
 
+/// Part of the rate that smaller workers were sized for below which candidates that they dominate are sized again.
+const LOWERED: f64 = 0.9;
+
 /// Looks for worker types.
 pub(super) struct Search<'q> {
     question: &'q Question<'q>,
@@ -98,7 +101,9 @@ pub(super) struct Search<'q> {
     mixes: [(Role, Vec<Length>, f64); 3],
     /// Bytes that a request hands over.
     pub(super) bytes: f64,
-    types: Types,
+    /// By number of a worker type, requests/s after replays of fleets lowered them.
+    replayed_per_s: Vec<f64>,
+    pub(super) types: Types,
 }
 
 impl<'q> Search<'q> {
@@ -119,12 +124,13 @@ impl<'q> Search<'q> {
             control,
             mixes: [of(Role::Aggregated), of(Role::Prefill), of(Role::Decode)],
             bytes: question.mix.iter().map(bytes).sum(),
+            replayed_per_s: Vec::new(),
             types: Types::default(),
         }
     }
 
     /// All worker types, those of few devices first.
-    pub(super) fn run(mut self, price: &Price<'_>) -> (Types, f64) {
+    pub(super) fn run(mut self, price: &Price<'_>) -> Self {
         for pool in 0..self.question.devices.len() {
             let of = self.question.devices[pool].pool;
             let hosts = of.hosts.unwrap_or(u32::MAX);
@@ -142,10 +148,51 @@ impl<'q> Search<'q> {
                 }
             }
         }
-        (self.types, self.bytes)
+        self
     }
 
-    fn reject(&mut self, (pool, role): (usize, Role), shape: &Shape, reason: Reason) {
+    /// Sizes candidates again that smaller workers no longer dominate, as replays lowered the rates that these were
+    /// sized for; whether there are more worker types then.
+    pub(super) fn again(&mut self, replayed_per_s: Vec<f64>, price: &Price<'_>) -> bool {
+        let n_types = self.types.workers.len();
+        self.replayed_per_s = replayed_per_s;
+        let rejected = std::mem::take(&mut self.types.rejected);
+        let (again, rest): (Vec<_>, Vec<_>) =
+            rejected.into_iter().partition(|rejected| self.is_freed(&rejected.reason));
+        self.types.rejected = rest;
+        for Rejected { pool, role, shape, .. } in again {
+            let added =
+                price(pool, &shape).and_then(|price| self.role((pool, role), &shape, &*price));
+            self.count((pool, role), &shape, added);
+        }
+        self.types.workers.len() > n_types
+    }
+
+    /// Whether the rate that dominated a candidate is much lower by now, and lower than the most of the candidate.
+    fn is_freed(&self, reason: &Reason) -> bool {
+        let Reason::Dominated { by, times, served_per_s, most_per_s } = reason else {
+            return false;
+        };
+        let left = f64::from(*times) * self.rate(*by);
+        left < LOWERED * served_per_s && left < *most_per_s
+    }
+
+    /// Requests/s of a worker type, after replays of fleets lowered them.
+    fn rate(&self, at: usize) -> f64 {
+        let sized_for = self.types.workers[at].figures.requests_per_s;
+        self.replayed_per_s.get(at).copied().unwrap_or(sized_for)
+    }
+
+    fn count(&mut self, (pool, role): (usize, Role), shape: &Shape, added: Result<(), Reason>) {
+        let reason = match added {
+            Ok(()) => {
+                self.types.n_accepted += 1;
+                return;
+            }
+            // No price is one, then.
+            Err(_) if self.control.stop().is_some() => Reason::Stopped,
+            Err(reason) => reason,
+        };
         self.types.rejected.push(Rejected { pool, role, shape: shape.clone(), reason });
     }
 
@@ -165,14 +212,7 @@ impl<'q> Search<'q> {
                 Ok(price) => self.role((pool, role), shape, &**price),
                 Err(reason) => Err(reason.clone()),
             };
-            match added {
-                Ok(()) => self.types.n_accepted += 1,
-                // No price is one, then.
-                Err(_) if self.control.stop().is_some() => {
-                    self.reject((pool, role), shape, Reason::Stopped);
-                }
-                Err(reason) => self.reject((pool, role), shape, reason),
-            }
+            self.count((pool, role), shape, added);
         }
     }
 
@@ -265,7 +305,10 @@ impl<'q> Search<'q> {
                     let most_per_s = room.most_per_s;
                     let (rate, capacity) = (most_per_s, most_per_s);
                     refused.get_or_insert(match rival {
-                        Some((by, times)) => Reason::Dominated { by, times, most_per_s },
+                        Some((by, times)) => {
+                            let served_per_s = of_rivals;
+                            Reason::Dominated { by, times, served_per_s, most_per_s }
+                        }
                         None => Reason::Unsteady(Fault::Saturated { rate, capacity }),
                     });
                 }
@@ -310,7 +353,7 @@ impl<'q> Search<'q> {
         let mut best = (None, 0.0);
         for (at, worker) in others {
             let times = in_place(devices, worker.figures.n_devices, n_devices);
-            let rate = f64::from(times) * worker.figures.requests_per_s;
+            let rate = f64::from(times) * self.rate(at);
             if rate > best.1 {
                 best = (Some((at, times)), rate);
             }
