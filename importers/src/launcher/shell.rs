@@ -104,7 +104,7 @@ pub(super) fn is_assignment(word: &str) -> bool {
 pub(super) fn expanded(text: &str, arguments: &[(String, String)]) -> Result<Expanded, Diagnostic> {
     let given = arguments.iter().map(|(name, value)| (name.clone(), Some(value.clone())));
     let shell = Shell { values: given.collect(), ..Shell::default() };
-    match text.contains(['$', '`']) || text.contains("if ") {
+    match text.contains(['$', '`']) || ["if ", "xargs "].iter().any(|word| text.contains(word)) {
         true => walked(text, shell),
         false => Ok(Expanded { text: text.to_owned(), ..Expanded::default() }),
     }
@@ -388,6 +388,14 @@ impl Shell {
         while let Some(at) = rest.find('$') {
             all.push_str(&rest[..at]);
             let tail = &rest[at..];
+            // `$'..'`: what has no escapes stands for itself.
+            let literal = tail.strip_prefix("$'").filter(|_| !word.starts_with('"'));
+            let literal = literal.and_then(|rest| rest.split_once('\''));
+            if let Some((literal, later)) = literal.filter(|(literal, _)| !literal.contains('\\')) {
+                all.push_str(&format!("'{literal}'"));
+                rest = later;
+                continue;
+            }
             let length = self.length(tail);
             match self.value(&tail[..length], depth)? {
                 Some(value) => all.push_str(&value),
@@ -420,7 +428,7 @@ impl Shell {
                 return Ok(None);
             }
             let sum = self.expand(sum, depth - 1)?;
-            let of = |name: &str| self.value_of(name).and_then(|value| value.trim().parse().ok());
+            let of = |name: &str| self.value_of(name).and_then(arithmetic::number);
             return Ok(arithmetic::value(&sum, &of).map(|value| value.to_string()));
         }
         let Some(inner) = reference.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'))
@@ -464,6 +472,22 @@ impl Shell {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quotes_of_bash_and_octal_numbers_have_their_values() {
+        // What bash 5.2 prints for each.
+        for (script, last) in
+            [("TP=$'4'\na.py --tp $TP", "--tp 4"), ("TP=010\na.py --tp $((TP/2))", "--tp 4")]
+        {
+            let text = expanded(script, &[]).unwrap().text;
+            assert!(text.trim_end().ends_with(last), "{script}: {text}");
+        }
+        let parted = expanded("N=\"8 \"\n[ $N = 8 ] && TP=4\na.py --tp $TP", &[]).unwrap();
+        assert!(parted.text.trim_end().ends_with("--tp $TP"), "{}", parted.text);
+        let added = expanded("echo --tp 4 | xargs torchrun a.py --b 1", &[]).unwrap();
+        assert_eq!(added.unset, ["xargs torchrun"]);
+        assert!(expanded("ps x | xargs kill", &[]).unwrap().unset.is_empty());
+    }
 
     #[test]
     fn a_value_has_no_comments() {

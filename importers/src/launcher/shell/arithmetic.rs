@@ -66,8 +66,21 @@ impl Sum<'_> {
         let (word, rest) = self.rest.split_at(end);
         self.rest = rest.trim_start();
         let is_number = word.starts_with(|c: char| c.is_ascii_digit());
-        if is_number { word.parse().ok() } else { (self.of)(word) }
+        if is_number { number(word) } else { (self.of)(word) }
     }
+}
+
+/// A number as shells read it: `0x` begins a hexadecimal one, another `0` an octal one.
+pub(super) fn number(text: &str) -> Option<i64> {
+    let (digits, sign) = text.trim().strip_prefix('-').map_or((text.trim(), 1), |rest| (rest, -1));
+    let hexadecimal = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X"));
+    let octal = digits.strip_prefix('0').filter(|rest| !rest.is_empty());
+    let value = match (hexadecimal, octal) {
+        (Some(digits), _) => i64::from_str_radix(digits, 16),
+        (None, Some(digits)) => i64::from_str_radix(digits, 8),
+        (None, None) => digits.parse(),
+    };
+    value.ok().map(|value| sign * value)
 }
 
 #[cfg(test)]
@@ -79,6 +92,8 @@ mod tests {
         let of = |name: &str| (name == "N").then_some(6);
         let cases = [
             ("16 * 8", Some(128)),
+            ("010 + 0x1F + 0", Some(39)),
+            ("09 + 1", None),
             ("2 + 3*4", Some(14)),
             ("(2+3) * N / 4", Some(7)),
             ("N % 4 - 5", Some(-3)),

@@ -213,8 +213,11 @@ fn test(words: &[&str], value: &dyn Fn(&str) -> String) -> Option<bool> {
     }
     // Names without a value stay as they are.
     let known = |word: &str| {
-        let text = value(word).trim_end_matches(';').trim_matches(QUOTES).to_owned();
-        (!text.contains('$')).then_some(text)
+        let text = value(word);
+        let text = text.trim_end_matches(';').trim_matches(QUOTES);
+        // Without quotes `[` parts a value at blanks, and `[[` does not.
+        let is_parted = !word.starts_with(QUOTES) && text.trim() != text;
+        (!text.contains('$') && !is_parted).then(|| text.to_owned())
     };
     match words {
         ["true" | "true;" | ":" | ":;"] => Some(true),

@@ -9,6 +9,10 @@ use super::branches::Branches;
 use super::unset::is_rest;
 use super::{Expanded, MAX_DEPTH, Shell, assignment};
 
+/// Programs that start a launcher with the arguments that `xargs` adds.
+const STARTS: [&str; 7] =
+    ["torchrun", "python", "python3", "deepspeed", "accelerate", "srun", "vllm"];
+
 impl Shell {
     /// Skips a group `{ .. }` after a test that fails or is undecided; variables that an undecided group sets are
     /// unknown.
@@ -134,6 +138,9 @@ impl Shell {
             ("source", Some(file)) | (".", Some(file)) if starts || words[at] != "." => {
                 let file = self.expand(file.trim_end_matches(';'), MAX_DEPTH)?;
                 expanded.unset.push(format!("source {file}"));
+            }
+            ("xargs", Some(command)) if STARTS.contains(command) => {
+                expanded.unset.push(format!("xargs {command}"));
             }
             (word @ ("eval" | "export" | "declare"), Some(output))
                 if output.trim_matches(QUOTES).starts_with(['`', '$']) =>
