@@ -211,7 +211,7 @@ fn a_percentile_that_no_found_fleet_keeps_is_no_proof() {
         said.contains("serve at most") && said.contains("workers of up to 16 devices"),
         "{said}"
     );
-    let said = folder.run(&format!("{asked} --percentile 99")).exits(5).talk();
+    let said = folder.run(&format!("{asked} --percentile 99 --time-limit 10m")).exits(5).talk();
     assert!(said.contains("found no fleet") && !said.contains("at most"), "{said}");
 }
 

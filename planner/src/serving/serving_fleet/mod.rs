@@ -142,10 +142,13 @@ pub fn plan(
         let next =
             rounds.run(&mut program, &search.types.workers, found).map_err(Refused::Fleet)?;
         if control.stop().is_some() && !next.is_kept() {
-            (outcome.found.bound, outcome.found.verdict) = (None, Verdict::Open);
             break;
         }
         outcome = replayed::Outcome { n_rounds: outcome.n_rounds + next.n_rounds, ..next };
+    }
+    // Types that time left out are in no bound.
+    if control.stop().is_some() {
+        (outcome.found.bound, outcome.found.verdict) = (None, Verdict::Open);
     }
     let types::Search { types, bytes, .. } = search;
     Ok(Answer {
