@@ -80,12 +80,12 @@ pub(super) fn number(text: &str) -> Option<i64> {
         (None, Some(digits)) => i64::from_str_radix(digits, 8),
         (None, None) => digits.parse(),
     };
-    value.ok().map(|value| sign * value)
+    value.ok()?.checked_mul(sign)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::value;
+    use super::{number, value};
 
     #[test]
     fn sums_are_those_of_a_shell() {
@@ -111,6 +111,7 @@ mod tests {
         for (text, wanted) in cases {
             assert_eq!(value(text, &of), wanted, "{text}");
         }
+        assert_eq!(number("--9223372036854775808"), None);
         assert_eq!(value(&"(".repeat(100_000), &of), None);
     }
 }

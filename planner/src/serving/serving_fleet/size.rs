@@ -55,7 +55,7 @@ pub(super) struct Room {
     limits: Vec<u64>,
     /// TTFT and TPOT of a request that is alone.
     alone_s: [f64; 2],
-    /// Requests/s of the worker at most, promises aside, by number of a limit, for some limits; the first is the most.
+    /// Of some limits, by their number in `limits`, the first one included: requests/s at most, promises aside.
     some_per_s: Vec<(usize, f64)>,
     /// The greatest of these.
     pub(super) most_per_s: f64,
@@ -186,7 +186,10 @@ impl Candidate<'_> {
             most_per_s: 0.0,
         };
         for (at, limit) in room.limits.iter().enumerate().step_by(APART) {
-            let most_per_s = self.most_per_s(&room, *limit, price)?;
+            let most_per_s = match self.most_per_s(&room, *limit, price) {
+                Err(fault) if at == 0 => return Err(fault),
+                most_per_s => most_per_s.unwrap_or(0.0),
+            };
             room.some_per_s.push((at, most_per_s));
             room.most_per_s = room.most_per_s.max(most_per_s);
         }
