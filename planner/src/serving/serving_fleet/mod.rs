@@ -37,6 +37,7 @@
 //! # Example
 //! Qwen3-32B on H200, 50 requests/s of 4,000 tokens in and 1,000 out, TTFT 2 s, TPOT 30 ms: `tests.rs`.
 
+mod percentile;
 mod program;
 mod question;
 mod replayed;
@@ -130,17 +131,17 @@ pub fn plan(
     let predicted = fleet::solve(&program, control).map_err(Refused::Fleet)?;
     let rounds = replayed::Rounds::new((question, price), control, replayed::SEED);
     let mut outcome = rounds
-        .run(&mut program, &search.types.workers, predicted.clone())
+        .run(&mut program, &mut search.types.workers, predicted.clone())
         .map_err(Refused::Fleet)?;
     while control.stop().is_none()
-        && search.again(program.types.iter().map(replayed_per_s).collect(), price)
+        && search.again(program.types.iter().map(replayed::replayed_per_s).collect(), price)
     {
         let wider = program::of(question, &search.types.workers, search.bytes);
         let types = std::mem::replace(&mut program, wider).types;
         program.types[..types.len()].copy_from_slice(&types);
         let found = fleet::solve(&program, control).map_err(Refused::Fleet)?;
         let next =
-            rounds.run(&mut program, &search.types.workers, found).map_err(Refused::Fleet)?;
+            rounds.run(&mut program, &mut search.types.workers, found).map_err(Refused::Fleet)?;
         if control.stop().is_some() && !next.is_kept() {
             break;
         }
@@ -161,11 +162,6 @@ pub fn plan(
         n_rounds: outcome.n_rounds,
         bytes_per_request: bytes,
     })
-}
-
-/// Requests/s of a worker type after replays of fleets; none where they miss the promises at any rate.
-fn replayed_per_s(of: &fleet::WorkerType) -> f64 {
-    if of.ttft_s < f64::MAX { of.rate() } else { 0.0 }
 }
 
 /// Prices until there is no time left: long replays end then.

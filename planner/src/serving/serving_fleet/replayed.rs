@@ -1,7 +1,7 @@
 //! Workers of a fleet replayed at their share of the rate, and their rates lowered where promises are missed.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cost_model::serving::IterationTime;
 use cost_model::serving::arrivals::Length;
@@ -11,7 +11,7 @@ use cost_model::serving::worker::Shape;
 use super::program::load;
 use super::question::{Price, Promises, Question, Reason, Statistic};
 use super::stream::{Stream, lengths, share};
-use super::types::Worker;
+use super::types::{Worker, rival};
 use crate::run::Control;
 use crate::serving::fleet::{self, Found, Plan, Role};
 
@@ -29,12 +29,15 @@ const HALVINGS: usize = 2;
 /// Share of a promise that replays must keep.
 const KEPT: f64 = 0.99;
 /// Part of a replay that shows by which factor a percentile is clearly missed.
-const SHORT: usize = 4;
-const CLEARLY: f64 = 1.3;
+pub(super) const SHORT: usize = 4;
+pub(super) const CLEARLY: f64 = 1.3;
 /// Replays of a type, each with other arrivals, and standard errors of their mean by which it must keep a
 /// promise.
 const RUNS: u64 = 6;
 const ERRORS: f64 = 3.0;
+
+/// TTFT and TPOT of a type that no fleet is to have.
+const LEFT_OUT: (f64, f64) = (f64::MAX, f64::MAX);
 
 /// Means of several replays.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -93,12 +96,14 @@ pub struct Replayed {
 
 /// Replays of fleets until one keeps the promises.
 pub(super) struct Rounds<'q, 'p> {
-    question: &'q Question<'q>,
-    price: &'q Price<'p>,
+    pub(super) question: &'q Question<'q>,
+    pub(super) price: &'q Price<'p>,
     control: &'q Control,
-    seed: u64,
+    pub(super) seed: u64,
     /// By number of a type what a batch of it does whose queue never empties, requests/s.
     capacities: RefCell<BTreeMap<usize, Result<f64, Fault>>>,
+    /// Numbers of types with lowered rates.
+    lowered: RefCell<BTreeSet<usize>>,
 }
 
 /// The last fleet, its replays, and how many fleets there were.
@@ -128,7 +133,8 @@ impl<'q, 'p> Rounds<'q, 'p> {
         control: &'q Control,
         seed: u64,
     ) -> Self {
-        Self { question, price, control, seed, capacities: RefCell::default() }
+        let (capacities, lowered) = Default::default();
+        Self { question, price, control, seed, capacities, lowered }
     }
 
     /// Lowers efficiencies in the program until the fleet keeps the promises. Types that are in no fleet keep
@@ -136,7 +142,7 @@ impl<'q, 'p> Rounds<'q, 'p> {
     pub(super) fn run(
         &self,
         program: &mut fleet::Question,
-        workers: &[Worker],
+        workers: &mut [Worker],
         first: Found,
     ) -> Result<Outcome, fleet::Refused> {
         let mut outcome = Outcome { found: first, replays: Vec::new(), n_rounds: 0 };
@@ -149,8 +155,12 @@ impl<'q, 'p> Rounds<'q, 'p> {
                 break;
             }
             for of in missed {
-                let worker = (of.of, &workers[of.of]);
-                if self.lower(&mut program.types[of.of], worker, of.requests_per_s).is_err() {
+                let is_first = self.lowered.borrow_mut().insert(of.of);
+                let floor_per_s = self.floor(workers, &program.types, of.of);
+                let worker = (of.of, &mut workers[of.of]);
+                let figures = &mut program.types[of.of];
+                let first = is_first.then_some(floor_per_s);
+                if self.lower(figures, worker, (of.requests_per_s, first)).is_err() {
                     return Ok(outcome);
                 }
             }
@@ -275,6 +285,14 @@ impl<'q, 'p> Rounds<'q, 'p> {
         Ok(Ok(Latencies::of(&runs, rates, statistic)))
     }
 
+    /// Whether there is time left.
+    pub(super) fn stopped(&self) -> Result<(), Stopped> {
+        match self.control.stop() {
+            None => Ok(()),
+            Some(_) => Err(Stopped),
+        }
+    }
+
     /// A fault, unless there was no time for a price.
     fn faulty(&self, fault: Fault) -> Result<Result<Latencies, Fault>, Stopped> {
         match self.control.stop() {
@@ -283,21 +301,52 @@ impl<'q, 'p> Rounds<'q, 'p> {
         }
     }
 
+    /// Requests/s that other types, lowered already, serve in the place of a type.
+    fn floor(&self, workers: &[Worker], types: &[fleet::WorkerType], at: usize) -> f64 {
+        let Worker { figures, link, level, .. } = &workers[at];
+        let lowered = self.lowered.borrow();
+        let rate = |other: usize| match lowered.contains(&other) && other != at {
+            true => replayed_per_s(&types[other]),
+            false => 0.0,
+        };
+        let of = (figures.pool, figures.role, figures.n_devices);
+        rival((self.question, workers), of, (*link, *level), &rate).1
+    }
+
     /// Lowers the efficiency of a type below a rate that missed the promises, to one with which its replays keep
-    /// them; a type that keeps them with none gets a latency that the program leaves out.
+    /// them; a type that keeps them with none gets a latency that the program leaves out. A type that misses
+    /// percentiles for the first time gets the settings that are best by them, or is left out as others in its place
+    /// serve as much.
     fn lower(
         &self,
         figures: &mut fleet::WorkerType,
-        (at, worker): (usize, &Worker),
-        missed_per_s: f64,
+        (at, worker): (usize, &mut Worker),
+        (missed_per_s, floor_per_s): (f64, Option<f64>),
     ) -> Result<(), Stopped> {
+        let is_mean = self.question.promises.statistic == Statistic::Mean;
+        let (mut missed_per_s, mut whole) = (missed_per_s, None);
+        if let Some(floor_per_s) = floor_per_s.filter(|_| !is_mean) {
+            match self.resized(worker, floor_per_s)? {
+                Some((resized, rate)) => {
+                    *worker = resized;
+                    self.capacities.borrow_mut().remove(&at);
+                    (missed_per_s, whole) = (rate, Some(1.0));
+                }
+                None if floor_per_s > 0.0 => {
+                    (figures.ttft_s, figures.tpot_s) = LEFT_OUT;
+                    return Ok(());
+                }
+                None => {}
+            }
+        }
+        let worker = &*worker;
         let promises = self.promises(worker);
         let keeps = |part: f64| {
             let of = self.latencies((at, worker), part * missed_per_s, Some(&promises))?;
             Ok(matches!(of, Ok(of) if promises.admit(of.upper_s)))
         };
         let (mut low, mut high) = (None, 1.0);
-        for part in PARTS {
+        for part in whole.into_iter().chain(PARTS) {
             if keeps(part)? {
                 low = Some(part);
                 break;
@@ -305,16 +354,21 @@ impl<'q, 'p> Rounds<'q, 'p> {
             high = part;
         }
         let Some(mut low) = low else {
-            (figures.ttft_s, figures.tpot_s) = (f64::MAX, f64::MAX);
+            (figures.ttft_s, figures.tpot_s) = LEFT_OUT;
             return Ok(());
         };
-        for _ in 0..HALVINGS {
+        for _ in 0..if low < high { HALVINGS } else { 0 } {
             let middle = f64::midpoint(low, high);
             if keeps(middle)? { low = middle } else { high = middle }
         }
         figures.efficiency = low * missed_per_s / figures.requests_per_s;
         Ok(())
     }
+}
+
+/// Requests/s of a worker type after replays of fleets; none where they miss the promises at any rate.
+pub(super) fn replayed_per_s(of: &fleet::WorkerType) -> f64 {
+    if of.ttft_s < f64::MAX { of.rate() } else { 0.0 }
 }
 
 /// Replays a fleet with other arrivals.

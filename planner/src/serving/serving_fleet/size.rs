@@ -47,12 +47,12 @@ pub(super) struct Candidate<'q> {
 
 /// A worker in a role with a token budget, and what it can do at most.
 pub(super) struct Room {
-    stream: Stream,
-    budget: u64,
+    pub(super) stream: Stream,
+    pub(super) budget: u64,
     /// Tokens of keys and values of an attention data-parallel rank.
-    kv_tokens: u64,
+    pub(super) kv_tokens: u64,
     /// Running requests of a batch at most, to choose from; the most first.
-    limits: Vec<u64>,
+    pub(super) limits: Vec<u64>,
     /// TTFT and TPOT of a request that is alone.
     alone_s: [f64; 2],
     /// Of some limits, by their number in `limits`, the first one included: requests/s at most, promises aside.

@@ -295,8 +295,12 @@ impl<'q> Search<'q> {
     ) -> Result<Worker, Reason> {
         let (mut best, mut refused): (Option<Sized>, Option<Reason>) = (None, None);
         let n_devices = u32::try_from(candidate.shape.devices()).unwrap_or(u32::MAX);
-        let (rival, of_rivals) =
-            self.rival((candidate.pool, candidate.role, n_devices), (link, level));
+        let (rival, of_rivals) = rival(
+            (self.question, &self.types.workers),
+            (candidate.pool, candidate.role, n_devices),
+            (link, level),
+            &|at| self.rate(at),
+        );
         for room in candidate.rooms(price, handed)? {
             let floor = best.as_ref().map_or(of_rivals, |best| best.requests_per_s.max(of_rivals));
             match candidate.best(&room, (promises, floor), price, self.control) {
@@ -338,28 +342,30 @@ impl<'q> Search<'q> {
             stream,
         })
     }
+}
 
-    /// What smaller workers serve in the place of one, and which.
-    fn rival(
-        &self,
-        (pool, role, n_devices): (usize, Role, u32),
-        way: (Option<usize>, usize),
-    ) -> (Option<(usize, u32)>, f64) {
-        let devices = &self.question.devices[pool].pool;
-        let others = self.types.workers.iter().enumerate().filter(|(_, worker)| {
-            let of = &worker.figures;
-            (of.pool, of.role) == (pool, role) && (worker.link, worker.level) == way
-        });
-        let mut best = (None, 0.0);
-        for (at, worker) in others {
-            let times = in_place(devices, worker.figures.n_devices, n_devices);
-            let rate = f64::from(times) * self.rate(at);
-            if rate > best.1 {
-                best = (Some((at, times)), rate);
-            }
+/// What other workers of a way (link, level) serve in the place of one of so many devices, and which; of those that
+/// `rate` (requests/s, by number) counts.
+pub(super) fn rival(
+    (question, workers): (&Question<'_>, &[Worker]),
+    (pool, role, n_devices): (usize, Role, u32),
+    way: (Option<usize>, usize),
+    rate: &dyn Fn(usize) -> f64,
+) -> (Option<(usize, u32)>, f64) {
+    let devices = &question.devices[pool].pool;
+    let others = workers.iter().enumerate().filter(|(_, worker)| {
+        let of = &worker.figures;
+        (of.pool, of.role) == (pool, role) && (worker.link, worker.level) == way
+    });
+    let mut best = (None, 0.0);
+    for (at, worker) in others {
+        let times = in_place(devices, worker.figures.n_devices, n_devices);
+        let rate = f64::from(times) * rate(at);
+        if rate > best.1 {
+            best = (Some((at, times)), rate);
         }
-        best
     }
+    best
 }
 
 fn role_at(role: Role) -> usize {

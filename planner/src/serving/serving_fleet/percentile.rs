@@ -1,0 +1,195 @@
+//! Settings of a worker by replays: the token budget and the running requests with which it keeps percentiles at the
+//! greatest rate. Those that are best by the mean are not best here: a tail of TPOT grows with the running requests.
+
+use cost_model::serving::IterationTime;
+
+use super::question::Promises;
+use super::replayed::{CLEARLY, Rounds, SHORT, Stopped};
+use super::size::{Candidate, Room};
+use super::stream::{Stream, lengths, share};
+use super::types::Worker;
+
+/// Rates are powers of two of so many parts of one (1.1 % apart).
+const PARTS: f64 = 64.0;
+/// Parts of the rate by the mean that some setting is looked for at, until one will do.
+const FIRST: [f64; 7] = [0.8, 0.55, 0.3, 0.15, 0.06, 0.025, 0.0125];
+/// Part of a replay that a setting is judged by, before the best one is replayed in full.
+const LOOK: usize = 2;
+
+/// What a look at a setting says.
+enum Look {
+    Kept,
+    /// A tail of TPOT is too long: fewer running requests.
+    Slow,
+    /// Requests wait too long: more running requests.
+    Late,
+    /// Both.
+    Neither,
+}
+
+/// The best setting so far.
+struct Best {
+    stream: Stream,
+    budget: u64,
+    kv_tokens: u64,
+    /// Number of its rate on the grid.
+    grid: i64,
+}
+
+/// Settings of a worker.
+struct Settings<'s, 'q, 'p> {
+    rounds: &'s Rounds<'q, 'p>,
+    candidate: Candidate<'s>,
+    price: &'s dyn IterationTime,
+    promises: Promises,
+    /// Numbers of the greatest rate on the grid, and of one that is too low.
+    most: i64,
+    floor: i64,
+    best: Option<Best>,
+}
+
+fn per_s(grid: i64) -> f64 {
+    (grid as f64 / PARTS).exp2()
+}
+
+fn grid(per_s: f64) -> i64 {
+    // A rate of the grid is its own number, however its logarithm rounds.
+    (PARTS * per_s.log2() + 1e-6).floor() as i64
+}
+
+impl Rounds<'_, '_> {
+    /// A worker with the settings that keep the percentiles at the greatest rate, no more than by the mean, and that
+    /// rate; none where that is not above a floor.
+    pub(super) fn resized(
+        &self,
+        worker: &Worker,
+        floor_per_s: f64,
+    ) -> Result<Option<(Worker, f64)>, Stopped> {
+        let (question, figures) = (self.question, &worker.figures);
+        let mix = lengths(&question.mix, figures.role);
+        let candidate = Candidate {
+            question,
+            pool: figures.pool,
+            shape: &worker.shape,
+            role: figures.role,
+            mix: &mix,
+            share: share(&question.mix, &mix),
+        };
+        let Ok(price) = (self.price)(figures.pool, &worker.shape) else { return Ok(None) };
+        let Ok(rooms) = candidate.rooms(&*price, worker.stream.handed) else {
+            return self.stopped().map(|()| None);
+        };
+        let mut settings = Settings {
+            rounds: self,
+            candidate,
+            price: &*price,
+            promises: self.promises_of(figures.role),
+            most: grid(figures.requests_per_s),
+            floor: if floor_per_s > 0.0 { grid(floor_per_s) } else { i64::MIN },
+            best: None,
+        };
+        for room in &rooms {
+            settings.room(room)?;
+        }
+        let Some(Best { stream, budget, kv_tokens, grid }) = settings.best else {
+            return Ok(None);
+        };
+        let n_stages = worker.shape.stages.len() as u64;
+        let max_num_seqs = stream.scheduler.max_num_seqs;
+        let resized = Worker {
+            max_num_seqs: max_num_seqs.saturating_mul(n_stages),
+            max_num_batched_tokens: budget.max(max_num_seqs),
+            kv_tokens,
+            stream,
+            ..worker.clone()
+        };
+        Ok(Some((resized, per_s(grid))))
+    }
+}
+
+impl Settings<'_, '_, '_> {
+    /// Looks for a better setting with a token budget.
+    fn room(&mut self, room: &Room) -> Result<(), Stopped> {
+        if let Some(best) = &self.best {
+            return self.limits(room, best.grid + 1);
+        }
+        for part in FIRST {
+            let first = (self.most + grid(part)).max(self.floor.saturating_add(1));
+            self.limits(room, first)?;
+            if self.best.is_some() || first <= self.floor.saturating_add(1) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Halves the limits of running requests from a rate on, which rises with each that will do.
+    fn limits(&mut self, room: &Room, mut rate: i64) -> Result<(), Stopped> {
+        // The most first.
+        let (mut low, mut high) = (0, room.limits.len());
+        while low < high && rate <= self.most && per_s(rate) < room.most_per_s {
+            let middle = usize::midpoint(low, high);
+            let stream = room.stream.with_running(room.limits[middle]);
+            let mut look = self.look(&stream, rate)?;
+            if matches!(look, Look::Kept) {
+                let (mut kept, mut missed) = (rate, self.most + 1);
+                while missed - kept > 1 {
+                    let between = i64::midpoint(kept, missed);
+                    match self.look(&stream, between)? {
+                        Look::Kept => kept = between,
+                        other => (missed, look) = (between, other),
+                    }
+                }
+                let (budget, kv_tokens) = (room.budget, room.kv_tokens);
+                self.best = Some(Best { stream, budget, kv_tokens, grid: kept });
+                rate = kept + 1;
+            }
+            match look {
+                Look::Slow => low = middle + 1,
+                Look::Late => high = middle,
+                Look::Kept | Look::Neither => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// One replay at a rate, unless the closed form shows that even the mean is missed.
+    fn look(&self, stream: &Stream, rate: i64) -> Result<Look, Stopped> {
+        self.rounds.stopped()?;
+        let Candidate { question, mix, share, .. } = self.candidate;
+        let rate = per_s(rate) * share / stream.n_streams as f64;
+        let Ok((means, _)) = stream.steady(mix, rate, self.price) else { return Ok(Look::Late) };
+        let Ok(most_per_s) = stream.most_per_s(mix, self.price) else { return Ok(Look::Late) };
+        let look = self.says(means);
+        if !matches!(look, Look::Kept) {
+            return Ok(look);
+        }
+        let statistic = question.promises.statistic;
+        let n = stream.n_replayed((rate / most_per_s).min(0.92), statistic);
+        let replayed = |n| {
+            let of = (rate, n, self.rounds.seed);
+            stream.replayed(mix, of, statistic, self.price, &mut |_| ())
+        };
+        // A short replay shows what is clearly missed.
+        if let Ok((seconds, _)) = replayed(n / SHORT)
+            && !self.promises.times(CLEARLY).admit(seconds)
+        {
+            return Ok(self.says(seconds));
+        }
+        match replayed(n / LOOK) {
+            Ok((seconds, _)) => Ok(self.says(seconds)),
+            Err(_) => self.rounds.stopped().map(|()| Look::Late),
+        }
+    }
+
+    fn says(&self, [ttft_s, tpot_s]: [f64; 2]) -> Look {
+        let is_late = !Promises { tpot_s: None, ..self.promises }.admit([ttft_s, 0.0]);
+        let is_slow = !Promises { ttft_s: None, ..self.promises }.admit([0.0, tpot_s]);
+        match (is_late, is_slow) {
+            (false, false) => Look::Kept,
+            (false, true) => Look::Slow,
+            (true, false) => Look::Late,
+            (true, true) => Look::Neither,
+        }
+    }
+}
