@@ -440,7 +440,9 @@ impl Shell {
         let known = self.value_of(name).map(str::to_owned);
         if let Some(other) = [":+", "+"].iter().find_map(|mark| rest.strip_prefix(mark)) {
             let is_set = match self.values.get(name) {
-                Some(value) => value.as_ref().map(|value| !value.is_empty()),
+                Some(value) => {
+                    value.as_ref().map(|value| !rest.starts_with(':') || !value.is_empty())
+                }
                 None => Some(false),
             };
             return Ok(match is_set {
@@ -449,6 +451,7 @@ impl Shell {
                 _ => None,
             });
         }
+        let is_empty = rest.starts_with(':') && known.as_deref() == Some("");
         let default = [":-", ":=", "-", "="].iter().find_map(|mark| rest.strip_prefix(mark));
         Ok(match (rest, default) {
             ("" | "[@]" | "[*]", _) => known,
@@ -460,7 +463,7 @@ impl Shell {
                 known.as_deref().and_then(element)
             }
             // What is set in a branch may be set or not.
-            (_, Some(default)) if !self.is_open(name) && depth > 0 => {
+            (_, Some(default)) if depth > 0 && (!self.is_open(name) || is_empty) => {
                 Some(self.expand(default, depth - 1)?.trim_matches(QUOTES).to_owned())
             }
             (_, Some(_)) => known,
@@ -474,11 +477,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quotes_of_bash_and_octal_numbers_have_their_values() {
+    fn quotes_octal_numbers_and_empty_values_are_read_as_bash_does() {
         // What bash 5.2 prints for each.
-        for (script, last) in
-            [("TP=$'4'\na.py --tp $TP", "--tp 4"), ("TP=010\na.py --tp $((TP/2))", "--tp 4")]
-        {
+        for (script, last) in [
+            ("TP=$'4'\na.py --tp $TP", "--tp 4"),
+            ("TP=010\na.py --tp $((TP/2))", "--tp 4"),
+            ("TP=\"\"\na.py --tp ${TP:-4}", "--tp 4"),
+            ("TP=\na.py --tp 2${TP-4}", "--tp 2"),
+            ("SP=\na.py ${SP+--tp 4}", "--tp 4"),
+            ("SP=\na.py --tp 2${SP:+4}", "--tp 2"),
+        ] {
             let text = expanded(script, &[]).unwrap().text;
             assert!(text.trim_end().ends_with(last), "{script}: {text}");
         }

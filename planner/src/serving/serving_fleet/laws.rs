@@ -31,12 +31,12 @@ impl IterationTime for Line {
     }
 }
 
-fn model() -> ModelCard {
+pub(super) fn model() -> ModelCard {
     ModelCard::uniform(card("small", (1024, [8, 4, 128], 4096, 32_000, 16)))
 }
 
 /// A pool or two with few hosts, traffic, promises.
-fn random(model: &ModelCard, seed: u64) -> Question<'_> {
+pub(super) fn random(model: &ModelCard, seed: u64) -> Question<'_> {
     let random = &mut SmallRng::seed_from_u64(seed);
     let n_pools = if seed % 3 == 0 { 2 } else { 1 };
     let pool = |random: &mut SmallRng| {
@@ -82,7 +82,7 @@ fn random(model: &ModelCard, seed: u64) -> Question<'_> {
     }
 }
 
-fn line(pool: usize, shape: &Shape) -> Result<Box<dyn IterationTime>, Reason> {
+pub(super) fn line(pool: usize, shape: &Shape) -> Result<Box<dyn IterationTime>, Reason> {
     let speed = if pool == 0 { 1.0 } else { 1.6 };
     Ok(Box::new(Line { ranks: shape.devices() as f64, speed }))
 }
@@ -115,7 +115,7 @@ const CHANGES: [(&str, Change); 5] = [
 ];
 
 /// The worker of one device in some role.
-fn one(question: &Question, seed: u64, slower: f64) -> Result<Worker, Reason> {
+pub(super) fn one(question: &Question, seed: u64, slower: f64) -> Result<Worker, Reason> {
     let role = [Role::Aggregated, Role::Prefill, Role::Decode][seed as usize % 3];
     let mix = stream::lengths(&question.mix, role);
     let shape = Shape::one(question.model);

@@ -11,7 +11,9 @@
 //! has room for: more memory adds to these, and takes none away. The program over these types
 //! ([`fleet`]) gives the fleet; each of its workers is replayed at its share of the rate. The rate of one that
 //! misses a promise is lowered to what its replays keep, and the program is solved again: rates of types that
-//! no fleet has had are at least what their replays would keep, so that the last fleet is the best.
+//! no fleet has had are at least what their replays would keep, so that the last fleet is the best. Budgets and
+//! limits that are best by the mean are not by a percentile: where a type misses one, these are searched again by
+//! replays, limits by halving, as a TPOT grows with the running requests and a wait shrinks.
 //!
 //! # Paper
 //! None; rate matching of prefill and decode workers: Zhong et al., DistServe, OSDI 2024.

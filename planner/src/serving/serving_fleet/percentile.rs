@@ -8,6 +8,7 @@ use super::replayed::{CLEARLY, Rounds, SHORT, Stopped};
 use super::size::{Candidate, Room};
 use super::stream::{Stream, lengths, share};
 use super::types::Worker;
+use crate::serving::fleet::Role;
 
 /// Rates are powers of two of so many parts of one (1.1 % apart).
 const PARTS: f64 = 64.0;
@@ -15,6 +16,9 @@ const PARTS: f64 = 64.0;
 const FIRST: [f64; 7] = [0.8, 0.55, 0.3, 0.15, 0.06, 0.025, 0.0125];
 /// Part of a replay that a setting is judged by, before the best one is replayed in full.
 const LOOK: usize = 2;
+
+/// Standard deviations of the number of running requests within which a limit makes requests wait.
+const DEVIATIONS: f64 = 4.0;
 
 /// What a look at a setting says.
 enum Look {
@@ -158,9 +162,15 @@ impl Settings<'_, '_, '_> {
         self.rounds.stopped()?;
         let Candidate { question, mix, share, .. } = self.candidate;
         let rate = per_s(rate) * share / stream.n_streams as f64;
-        let Ok((means, _)) = stream.steady(mix, rate, self.price) else { return Ok(Look::Late) };
+        let Ok((means, n)) = stream.steady(mix, rate, self.price) else { return Ok(Look::Late) };
         let Ok(most_per_s) = stream.most_per_s(mix, self.price) else { return Ok(Look::Late) };
-        let look = self.says(means);
+        // A decode worker's TPOT has the wait for a place.
+        let is_full = (stream.scheduler.max_num_seqs as f64) < n + DEVIATIONS * n.sqrt();
+        let says = |seconds| match self.says(seconds) {
+            Look::Slow if stream.role == Role::Decode && is_full => Look::Late,
+            look => look,
+        };
+        let look = says(means);
         if !matches!(look, Look::Kept) {
             return Ok(look);
         }
@@ -174,10 +184,10 @@ impl Settings<'_, '_, '_> {
         if let Ok((seconds, _)) = replayed(n / SHORT)
             && !self.promises.times(CLEARLY).admit(seconds)
         {
-            return Ok(self.says(seconds));
+            return Ok(says(seconds));
         }
         match replayed(n / LOOK) {
-            Ok((seconds, _)) => Ok(self.says(seconds)),
+            Ok((seconds, _)) => Ok(says(seconds)),
             Err(_) => self.rounds.stopped().map(|()| Look::Late),
         }
     }
@@ -191,5 +201,93 @@ impl Settings<'_, '_, '_> {
             (true, false) => Look::Late,
             (true, true) => Look::Neither,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::laws::{line, model, one, random};
+    use super::super::question::{Question, Statistic};
+    use super::super::replayed::SEED;
+    use super::super::tests::free;
+    use super::*;
+
+    fn at_percentile<'m>(card: &'m ir::card::ModelCard, seed: u64) -> Question<'m> {
+        let mut question = random(card, seed);
+        question.promises.statistic = Statistic::Percentile(95.0);
+        question.budgets = vec![512, 2048];
+        question
+    }
+
+    /// The rate of the best setting; none where there is none, or no worker.
+    fn rate(question: &Question<'_>, seed: u64) -> Option<f64> {
+        let worker = one(question, seed, 1.0).ok()?;
+        let control = free();
+        let rounds = Rounds::new((question, &line), &control, SEED);
+        let resized = rounds.resized(&worker, 0.0).ok()?;
+        Some(resized.map_or(0.0, |(_, rate)| rate))
+    }
+
+    /// No token budget and no limit, of those that divide their number by four, has a rate three steps above what
+    /// halving finds. Longer latencies lower no rate by as much.
+    #[test]
+    fn no_setting_is_better_and_longer_latencies_lower_no_rate() {
+        let card = model();
+        let (mut n_found, mut n_better, mut n_lower) = (0, 0, 0);
+        for seed in 0..benchmark_data::cases(24) {
+            let question = at_percentile(&card, seed);
+            let Some(found) = rate(&question, seed) else { continue };
+            n_found += u32::from(found > 0.0);
+            let most = found * (3.0 / PARTS).exp2();
+            for change in [[1.3, 1.0], [1.0, 1.3]] {
+                let mut looser = question.clone();
+                let of = &mut looser.promises;
+                of.ttft_s = of.ttft_s.map(|seconds| change[0] * seconds);
+                of.tpot_s = of.tpot_s.map(|seconds| change[1] * seconds);
+                n_lower +=
+                    u32::from(rate(&looser, seed).unwrap_or(0.0) * (3.0 / PARTS).exp2() < found);
+            }
+            n_better += u32::from(is_any_better(&question, seed, most));
+        }
+        println!("{n_found} found, {n_better} better, {n_lower} lower");
+        assert!(n_found > 5 && n_better == 0 && n_lower == 0, "{n_found} {n_better} {n_lower}");
+    }
+
+    /// Whether a setting keeps the percentiles at a rate.
+    fn is_any_better(question: &Question<'_>, seed: u64, requests_per_s: f64) -> bool {
+        let worker = one(question, seed, 1.0).unwrap();
+        if requests_per_s <= 0.0 || requests_per_s > worker.figures.requests_per_s {
+            return false;
+        }
+        let mix = lengths(&question.mix, worker.figures.role);
+        let candidate = Candidate {
+            question,
+            pool: 0,
+            shape: &worker.shape,
+            role: worker.figures.role,
+            mix: &mix,
+            share: share(&question.mix, &mix),
+        };
+        let price = line(0, &worker.shape).unwrap();
+        let control = free();
+        let rounds = Rounds::new((question, &line), &control, SEED);
+        let rooms = candidate.rooms(&*price, worker.stream.handed).unwrap();
+        let settings = Settings {
+            promises: rounds.promises_of(worker.figures.role),
+            rounds: &rounds,
+            candidate,
+            price: &*price,
+            most: i64::MAX,
+            floor: i64::MIN,
+            best: None,
+        };
+        let rate = grid(requests_per_s);
+        rooms.iter().any(|room| {
+            room.limits.iter().step_by(4).any(|limit| {
+                let stream = room.stream.with_running(*limit);
+                matches!(settings.look(&stream, rate), Ok(Look::Kept))
+                    && per_s(rate) < room.most_per_s
+            })
+        })
     }
 }
