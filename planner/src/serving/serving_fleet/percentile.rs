@@ -10,7 +10,7 @@ use super::stream::{Stream, lengths, share};
 use super::types::Worker;
 use crate::serving::fleet::Role;
 
-/// Rates are powers of two of so many parts of one (1.1 % apart).
+/// Rates are a 64th power of two apart (1.1 %).
 const PARTS: f64 = 64.0;
 /// Parts of the rate by the mean that some setting is looked for at, until one will do.
 const FIRST: [f64; 7] = [0.8, 0.55, 0.3, 0.15, 0.06, 0.025, 0.0125];
@@ -22,7 +22,7 @@ const DEVIATIONS: f64 = 4.0;
 
 /// What a look at a setting says.
 enum Look {
-    Kept,
+    Met,
     /// A tail of TPOT is too long: fewer running requests.
     Slow,
     /// Requests wait too long: more running requests.
@@ -135,23 +135,23 @@ impl Settings<'_, '_, '_> {
             let middle = usize::midpoint(low, high);
             let stream = room.stream.with_running(room.limits[middle]);
             let mut look = self.look(&stream, rate)?;
-            if matches!(look, Look::Kept) {
-                let (mut kept, mut missed) = (rate, self.most + 1);
-                while missed - kept > 1 {
-                    let between = i64::midpoint(kept, missed);
+            if matches!(look, Look::Met) {
+                let (mut met, mut missed) = (rate, self.most + 1);
+                while missed - met > 1 {
+                    let between = i64::midpoint(met, missed);
                     match self.look(&stream, between)? {
-                        Look::Kept => kept = between,
+                        Look::Met => met = between,
                         other => (missed, look) = (between, other),
                     }
                 }
                 let (budget, kv_tokens) = (room.budget, room.kv_tokens);
-                self.best = Some(Best { stream, budget, kv_tokens, grid: kept });
-                rate = kept + 1;
+                self.best = Some(Best { stream, budget, kv_tokens, grid: met });
+                rate = met + 1;
             }
             match look {
                 Look::Slow => low = middle + 1,
                 Look::Late => high = middle,
-                Look::Kept | Look::Neither => break,
+                Look::Met | Look::Neither => break,
             }
         }
         Ok(())
@@ -171,7 +171,7 @@ impl Settings<'_, '_, '_> {
             look => look,
         };
         let look = says(means);
-        if !matches!(look, Look::Kept) {
+        if !matches!(look, Look::Met) {
             return Ok(look);
         }
         let statistic = question.promises.statistic;
@@ -196,7 +196,7 @@ impl Settings<'_, '_, '_> {
         let is_late = !Promises { tpot_s: None, ..self.promises }.admit([ttft_s, 0.0]);
         let is_slow = !Promises { ttft_s: None, ..self.promises }.admit([0.0, tpot_s]);
         match (is_late, is_slow) {
-            (false, false) => Look::Kept,
+            (false, false) => Look::Met,
             (false, true) => Look::Slow,
             (true, false) => Look::Late,
             (true, true) => Look::Neither,
@@ -285,7 +285,7 @@ mod tests {
         rooms.iter().any(|room| {
             room.limits.iter().step_by(4).any(|limit| {
                 let stream = room.stream.with_running(*limit);
-                matches!(settings.look(&stream, rate), Ok(Look::Kept))
+                matches!(settings.look(&stream, rate), Ok(Look::Met))
                     && per_s(rate) < room.most_per_s
             })
         })

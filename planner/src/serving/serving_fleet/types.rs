@@ -344,7 +344,7 @@ impl<'q> Search<'q> {
     }
 }
 
-/// What other workers of a way (link, level) serve in the place of one of so many devices, and which; of those that
+/// What other workers of a way (link, level) serve in the place of one of `n_devices`, and which; of those that
 /// `rate` (requests/s, by number) counts.
 pub(super) fn rival(
     (question, workers): (&Question<'_>, &[Worker]),
