@@ -13,7 +13,8 @@
 //! misses a promise is lowered to what its replays keep, and the program is solved again: rates of types that
 //! no fleet has had are at least what their replays would keep, so that the last fleet is the best. Budgets and
 //! limits that are best by the mean are not by a percentile: where a type misses one, these are searched again by
-//! replays, limits by halving, as a TPOT grows with the running requests and a wait shrinks.
+//! replays, limits by halving, as a TPOT grows with the running requests and a wait shrinks; a type that then serves
+//! no more than lowered ones in its place is left out.
 //!
 //! # Paper
 //! None; rate matching of prefill and decode workers: Zhong et al., DistServe, OSDI 2024.

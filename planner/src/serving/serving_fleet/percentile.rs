@@ -5,7 +5,7 @@ use cost_model::serving::IterationTime;
 
 use super::question::Promises;
 use super::replayed::{CLEARLY, Rounds, SHORT, Stopped};
-use super::size::{Candidate, Room};
+use super::size::{Candidate, Room, Sized};
 use super::stream::{Stream, lengths, share};
 use super::types::Worker;
 use crate::serving::fleet::Role;
@@ -16,7 +16,6 @@ const PARTS: f64 = 64.0;
 const FIRST: [f64; 7] = [0.8, 0.55, 0.3, 0.15, 0.06, 0.025, 0.0125];
 /// Part of a replay that a setting is judged by, before the best one is replayed in full.
 const LOOK: usize = 2;
-
 /// Standard deviations of the number of running requests within which a limit makes requests wait.
 const DEVIATIONS: f64 = 4.0;
 
@@ -31,15 +30,6 @@ enum Look {
     Neither,
 }
 
-/// The best setting so far.
-struct Best {
-    stream: Stream,
-    budget: u64,
-    kv_tokens: u64,
-    /// Number of its rate on the grid.
-    grid: i64,
-}
-
 /// Settings of a worker.
 struct Settings<'s, 'q, 'p> {
     rounds: &'s Rounds<'q, 'p>,
@@ -49,7 +39,8 @@ struct Settings<'s, 'q, 'p> {
     /// Numbers of the greatest rate on the grid, and of one that is too low.
     most: i64,
     floor: i64,
-    best: Option<Best>,
+    /// The best setting so far, and the number of its rate on the grid.
+    best: Option<(Sized, i64)>,
 }
 
 fn per_s(grid: i64) -> f64 {
@@ -62,13 +53,13 @@ fn grid(per_s: f64) -> i64 {
 }
 
 impl Rounds<'_, '_> {
-    /// A worker with the settings that keep the percentiles at the greatest rate, no more than by the mean, and that
-    /// rate; none where that is not above a floor.
+    /// A worker with the settings that keep the percentiles at the greatest rate, no more than by the mean; none
+    /// where that is not above a floor.
     pub(super) fn resized(
         &self,
         worker: &Worker,
         floor_per_s: f64,
-    ) -> Result<Option<(Worker, f64)>, Stopped> {
+    ) -> Result<Option<Worker>, Stopped> {
         let (question, figures) = (self.question, &worker.figures);
         let mix = lengths(&question.mix, figures.role);
         let candidate = Candidate {
@@ -95,27 +86,17 @@ impl Rounds<'_, '_> {
         for room in &rooms {
             settings.room(room)?;
         }
-        let Some(Best { stream, budget, kv_tokens, grid }) = settings.best else {
-            return Ok(None);
-        };
-        let n_stages = worker.shape.stages.len() as u64;
-        let max_num_seqs = stream.scheduler.max_num_seqs;
-        let resized = Worker {
-            max_num_seqs: max_num_seqs.saturating_mul(n_stages),
-            max_num_batched_tokens: budget.max(max_num_seqs),
-            kv_tokens,
-            stream,
-            ..worker.clone()
-        };
-        Ok(Some((resized, per_s(grid))))
+        let Settings { candidate, best, .. } = settings;
+        let way = (worker.link, worker.level);
+        Ok(best.map(|(sized, _)| Worker::of(&candidate, way, sized)))
     }
 }
 
 impl Settings<'_, '_, '_> {
     /// Looks for a better setting with a token budget.
     fn room(&mut self, room: &Room) -> Result<(), Stopped> {
-        if let Some(best) = &self.best {
-            return self.limits(room, best.grid + 1);
+        if let Some((_, rate)) = self.best {
+            return self.limits(room, rate + 1);
         }
         for part in FIRST {
             let first = (self.most + grid(part)).max(self.floor.saturating_add(1));
@@ -144,8 +125,7 @@ impl Settings<'_, '_, '_> {
                         other => (missed, look) = (between, other),
                     }
                 }
-                let (budget, kv_tokens) = (room.budget, room.kv_tokens);
-                self.best = Some(Best { stream, budget, kv_tokens, grid: met });
+                self.best = Some((self.sized(room, stream, met), met));
                 rate = met + 1;
             }
             match look {
@@ -157,11 +137,25 @@ impl Settings<'_, '_, '_> {
         Ok(())
     }
 
+    fn sized(&self, room: &Room, stream: Stream, rate: i64) -> Sized {
+        let Room { budget, kv_tokens, .. } = *room;
+        let (requests_per_s, of) = (per_s(rate), self.of_batch(&stream, rate));
+        // A look has found them finite.
+        let steady = stream.steady(self.candidate.mix, of, self.price);
+        let seconds = steady.map_or([f64::INFINITY; 2], |(seconds, _)| seconds);
+        Sized { stream, budget, kv_tokens, requests_per_s, seconds }
+    }
+
+    /// Requests/s of a batch at a rate of the worker.
+    fn of_batch(&self, stream: &Stream, rate: i64) -> f64 {
+        per_s(rate) * self.candidate.share / stream.n_streams as f64
+    }
+
     /// One replay at a rate, unless the closed form shows that even the mean is missed.
     fn look(&self, stream: &Stream, rate: i64) -> Result<Look, Stopped> {
         self.rounds.stopped()?;
-        let Candidate { question, mix, share, .. } = self.candidate;
-        let rate = per_s(rate) * share / stream.n_streams as f64;
+        let Candidate { question, mix, .. } = self.candidate;
+        let rate = self.of_batch(stream, rate);
         let Ok((means, n)) = stream.steady(mix, rate, self.price) else { return Ok(Look::Late) };
         let Ok(most_per_s) = stream.most_per_s(mix, self.price) else { return Ok(Look::Late) };
         // A decode worker's TPOT has the wait for a place.
@@ -225,7 +219,7 @@ mod tests {
         let control = free();
         let rounds = Rounds::new((question, &line), &control, SEED);
         let resized = rounds.resized(&worker, 0.0).ok()?;
-        Some(resized.map_or(0.0, |(_, rate)| rate))
+        Some(resized.map_or(0.0, |resized| resized.figures.requests_per_s))
     }
 
     /// No token budget and no limit, of those that divide their number by four, has a rate three steps above what

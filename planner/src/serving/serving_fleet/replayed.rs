@@ -295,10 +295,7 @@ impl<'q, 'p> Rounds<'q, 'p> {
 
     /// A fault, unless there was no time for a price.
     fn faulty(&self, fault: Fault) -> Result<Result<Latencies, Fault>, Stopped> {
-        match self.control.stop() {
-            None => Ok(Err(fault)),
-            Some(_) => Err(Stopped),
-        }
+        self.stopped().map(|()| Err(fault))
     }
 
     /// Requests/s that other types, lowered already, serve in the place of a type.
@@ -315,8 +312,8 @@ impl<'q, 'p> Rounds<'q, 'p> {
 
     /// Lowers the efficiency of a type below a rate that missed the promises, to one with which its replays keep
     /// them; a type that keeps them with none gets a latency that the program leaves out. A type that misses
-    /// percentiles for the first time gets the settings that are best by them, or is left out as others in its place
-    /// serve as much.
+    /// percentiles for the first time gets the settings that are best by them, or is left out where none of these
+    /// serves more than lowered types in its place.
     fn lower(
         &self,
         figures: &mut fleet::WorkerType,
@@ -327,10 +324,10 @@ impl<'q, 'p> Rounds<'q, 'p> {
         let (mut missed_per_s, mut whole) = (missed_per_s, None);
         if let Some(floor_per_s) = floor_per_s.filter(|_| !is_mean) {
             match self.resized(worker, floor_per_s)? {
-                Some((resized, rate)) => {
+                Some(resized) => {
                     *worker = resized;
                     self.capacities.borrow_mut().remove(&at);
-                    (missed_per_s, whole) = (rate, Some(1.0));
+                    (missed_per_s, whole) = (worker.figures.requests_per_s, Some(1.0));
                 }
                 None if floor_per_s > 0.0 => {
                     (figures.ttft_s, figures.tpot_s) = LEFT_OUT;
@@ -357,7 +354,8 @@ impl<'q, 'p> Rounds<'q, 'p> {
             (figures.ttft_s, figures.tpot_s) = LEFT_OUT;
             return Ok(());
         };
-        for _ in 0..if low < high { HALVINGS } else { 0 } {
+        let n_halvings = if low < high { HALVINGS } else { 0 };
+        for _ in 0..n_halvings {
             let middle = f64::midpoint(low, high);
             if keeps(middle)? { low = middle } else { high = middle }
         }

@@ -123,6 +123,10 @@ fn limits(most: u64, room: u64) -> Vec<u64> {
 }
 
 impl Candidate<'_> {
+    pub(super) fn n_devices(&self) -> u32 {
+        u32::try_from(self.shape.devices()).unwrap_or(u32::MAX)
+    }
+
     /// What it can do with each token budget that memory admits; the most first.
     pub(super) fn rooms(
         &self,

@@ -294,10 +294,9 @@ impl<'q> Search<'q> {
         price: &dyn IterationTime,
     ) -> Result<Worker, Reason> {
         let (mut best, mut refused): (Option<Sized>, Option<Reason>) = (None, None);
-        let n_devices = u32::try_from(candidate.shape.devices()).unwrap_or(u32::MAX);
         let (rival, of_rivals) = rival(
             (self.question, &self.types.workers),
-            (candidate.pool, candidate.role, n_devices),
+            (candidate.pool, candidate.role, candidate.n_devices()),
             (link, level),
             &|at| self.rate(at),
         );
@@ -320,27 +319,34 @@ impl<'q> Search<'q> {
             }
         }
         let Some(sized) = best else { return Err(refused.unwrap_or(Reason::Stopped)) };
+        Ok(Worker::of(candidate, (link, level), sized))
+    }
+}
+
+impl Worker {
+    /// A candidate with settings.
+    pub(super) fn of(candidate: &Candidate, way: (Option<usize>, usize), sized: Sized) -> Self {
         let Sized { stream, budget, kv_tokens, requests_per_s, seconds: [ttft_s, tpot_s] } = sized;
         let n_stages = candidate.shape.stages.len() as u64;
         let figures = WorkerType {
             role: candidate.role,
             pool: candidate.pool,
-            n_devices,
+            n_devices: candidate.n_devices(),
             requests_per_s,
             efficiency: 1.0,
             ttft_s,
             tpot_s,
         };
-        Ok(Worker {
+        Self {
             figures,
             shape: candidate.shape.clone(),
             max_num_seqs: stream.scheduler.max_num_seqs.saturating_mul(n_stages),
             max_num_batched_tokens: budget.max(stream.scheduler.max_num_seqs),
             kv_tokens,
-            link,
-            level,
+            link: way.0,
+            level: way.1,
             stream,
-        })
+        }
     }
 }
 
