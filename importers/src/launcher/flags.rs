@@ -267,10 +267,39 @@ fn length(text: &str) -> usize {
         if next == ';' && !text[at..].starts_with(';') {
             break;
         }
-        let closes = QUOTES.contains(&next).then(|| text[at..].find(next)).flatten();
+        let escaped =
+            text[at..].chars().next().filter(|after| next == '\\' && QUOTES.contains(after));
+        if let Some(escaped) = escaped {
+            at += escaped.len_utf8();
+            continue;
+        }
+        let closes = QUOTES.contains(&next).then(|| closing(&text[at..], next)).flatten();
         at += closes.map_or(0, |closes| closes + next.len_utf8());
     }
     at
+}
+
+/// A short flag and the number that sticks to it: `-N2`.
+pub(super) fn parted(word: &str) -> Vec<&str> {
+    let is_flag = |flag: &str| {
+        flag.starts_with('-') && flag[1..].starts_with(|c: char| c.is_ascii_alphabetic())
+    };
+    match word.is_char_boundary(2) && word.len() > 2 {
+        true if is_flag(&word[..2]) && word[2..].bytes().all(|byte| byte.is_ascii_digit()) => {
+            vec![&word[..2], &word[2..]]
+        }
+        _ => vec![word],
+    }
+}
+
+/// Where a quote closes, which a backslash before it keeps open if it is double.
+fn closing(text: &str, quote: char) -> Option<usize> {
+    let mut is_escaped = false;
+    text.char_indices().find_map(|(at, letter)| {
+        let closes = letter == quote && !is_escaped;
+        is_escaped = letter == '\\' && quote == '"' && !is_escaped;
+        closes.then_some(at)
+    })
 }
 
 /// Bytes of the substitution that a text begins with, `$(..)`, `$((..))` or `${..}`; `None` for others.

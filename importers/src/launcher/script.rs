@@ -11,9 +11,9 @@ use super::shell;
 /// # Errors
 /// `bad-settings` where no command that runs has flags of the launcher, and those of [`shell::expanded`].
 pub(super) fn substituted(launcher: Launcher, text: &str) -> Result<shell::Expanded, Diagnostic> {
-    let mut expanded = shell::expanded(&shell::unwrapped(text), &[])?;
+    let mut expanded = shell::expanded(text, &[])?;
     if is_lost(launcher, text, &expanded.text) {
-        expanded = shell::expanded(&shell::with_documents(text), &[])?;
+        expanded = shell::with_written(text)?;
     }
     expanded.check()?;
     check_lost(launcher, text, &expanded.text)?;

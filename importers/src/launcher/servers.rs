@@ -59,7 +59,7 @@ pub(super) fn starts(launcher: Launcher, text: &str) -> Result<Vec<ServerStart>,
         found = of_script(is_vllm, substituted(launcher, text)?, true)?;
     }
     for arguments in &chosen {
-        let expanded = shell::expanded(script, arguments)?;
+        let expanded = shell::expanded(text, arguments)?;
         expanded.check()?;
         found.extend(of_script(is_vllm, expanded, false)?);
         check_number(found.len())?;

@@ -3,25 +3,35 @@
 //! programs, has no value here.
 
 mod arithmetic;
+mod batch;
 mod branches;
 mod choices;
+mod declared;
+mod documents;
 mod effects;
+mod environment;
 mod flow;
 mod inner;
+mod nested;
 mod unset;
+mod walk;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ir::diagnostic::Diagnostic;
 
-use branches::Branches;
 pub(super) use choices::choices;
+use declared::Declared;
 use effects::{Change, Functions};
-pub(super) use inner::{nesting, unwrapped, with_documents};
+pub(super) use inner::{nesting, unwrapped};
+use nested::Files;
 pub(super) use unset::{BEHIND_ENDS, UNSET, behind_ends};
-use unset::{Behind, is_decisive, is_flags};
+use unset::{is_decisive, is_flags};
+pub(super) use words::{DECISIVE, is_assignment};
+use words::{has_decisive, is_named, requoted};
 
-use super::flags::{QUOTES, ends_line, quoted, substitution};
+use super::flags::{QUOTES, quoted, substitution};
 use super::limits::MAX_BYTES;
 
 /// Deepest nesting of defaults.
@@ -30,26 +40,8 @@ const MAX_DEPTH: u32 = 16;
 /// Longest array, in bytes, that may be indexed.
 const LONGEST: usize = 4_096;
 
-/// Words behind which a command may not run.
-const MAYBE: [&str; 2] = ["&&", "||"];
-/// What flags are named by that a plan hangs on.
-pub(super) const DECISIVE: [&str; 14] = [
-    "parallel",
-    "batch",
-    "recompute",
-    "layer",
-    "seq",
-    "bf16",
-    "fp16",
-    "fp8",
-    "offload",
-    "zero",
-    "shard",
-    "optimizer",
-    "hidden",
-    "expert",
-];
-const DECLARES: [&str; 4] = ["export", "local", "declare", "readonly"];
+/// Marks a name that no shell expands again.
+const MARK: char = '\u{1}';
 
 /// A script with its variables in place.
 #[derive(Default)]
@@ -92,82 +84,42 @@ impl Expanded {
     }
 }
 
-/// Whether a word is `NAME=value`.
-pub(super) fn is_assignment(word: &str) -> bool {
-    assignment(word).is_some()
-}
-
-/// Puts values in place of variables, of which `arguments` are given by their names.
+/// Puts values in place of variables, of which `arguments` are given by their names. Scripts that the script writes
+/// and that nobody runs are left out, unless all decisive flags are in them.
 ///
 /// # Errors
 /// `file-too-large` where the values are longer than a file of settings may be.
 pub(super) fn expanded(text: &str, arguments: &[(String, String)]) -> Result<Expanded, Diagnostic> {
-    let given = arguments.iter().map(|(name, value)| (name.clone(), Some(value.clone())));
-    let shell = Shell { values: given.collect(), ..Shell::default() };
-    match text.contains(['$', '`']) || ["if ", "xargs "].iter().any(|word| text.contains(word)) {
-        true => walked(text, shell),
-        false => Ok(Expanded { text: text.to_owned(), ..Expanded::default() }),
-    }
+    run(text, arguments, false)
 }
 
-/// A script word by word.
-fn walked(text: &str, mut shell: Shell) -> Result<Expanded, Diagnostic> {
+/// The same with all scripts that it writes.
+///
+/// # Errors
+/// Those of [`expanded`].
+pub(super) fn with_written(text: &str) -> Result<Expanded, Diagnostic> {
+    run(text, &[], true)
+}
+
+fn run(text: &str, arguments: &[(String, String)], has_all: bool) -> Result<Expanded, Diagnostic> {
+    let is_plain = !text.contains(['$', '`'])
+        && !["if ", "xargs ", "<<"].iter().any(|word| text.contains(word))
+        && !inner::may_nest(text);
     let mut expanded = Expanded::default();
-    let words = quoted(text);
-    let (mut at, mut branches, mut may_skip) = (0, Branches::default(), false);
-    let (mut behind, mut is_left) = (Behind::default(), false);
-    while let Some(word) = words.get(at) {
-        at += 1;
-        let plain = word.trim_end_matches(';');
-        shell.note_subshell(word);
-        let value = |word: &str| shell.condition(word);
-        if let Some(n) = branches.take(word, &words[at..], &value) {
-            shell.note_branch((word, n), &words[at..], &mut branches)?;
-            at += n;
-            continue;
-        }
-        let runs = branches.runs();
-        if runs == Some(false) {
-            continue;
-        }
-        if let Some((n, is_true)) = branches::tested(word, &words[at..], &value) {
-            at += n;
-            at += shell.group(&words[at..], is_true);
-            (may_skip, is_left) = (is_true.is_none(), is_left || is_true == Some(false));
-            continue;
-        }
-        if let Some(n) = shell.changed(text, (&words, at - 1), runs == Some(true)) {
-            at += n;
-            continue;
-        }
-        shell.note_source(text, (&words, at - 1), &mut expanded)?;
-        let is_sure = runs == Some(true) && !may_skip;
-        shell.take_default(word, is_sure)?;
-        let was_left = is_left;
-        shell.note_call(plain, is_sure && !was_left);
-        // Of several assignments before the end of a command all are left.
-        let goes_on = effects::goes_on(text, &words, at);
-        may_skip = MAYBE.contains(&plain) || may_skip && goes_on;
-        is_left &= goes_on;
-        let written = match assignment(plain) {
-            Some((name, value)) => {
-                let (adds, first) = (plain[name.len()..].starts_with('+'), at - 1);
-                let value = shell.assigned_value(value, &words, &mut at)?;
-                if was_left {
-                    continue;
-                }
-                let is_own = effects::is_of_command(text, &words, (first, at));
-                shell.assign(text, Assigned { name, value, adds, is_sure, is_own }, &mut expanded)
-            }
-            None => shell.expand(word, MAX_DEPTH)?,
-        };
-        let ends = words.get(at).is_some_and(|next| ends_line(text, words[at - 1], next));
-        let is_either = runs.is_none() && branches.is_choice();
-        expanded.undecided_servers |= is_either && unset::serves(plain);
-        behind.take(&mut shell, (word, &written), &mut expanded);
-        expanded.push(&written, ends)?;
+    if is_plain {
+        text.clone_into(&mut expanded.text);
+        return Ok(expanded);
     }
-    expanded.undecided.append(&mut shell.changed_later);
+    let given = arguments.iter().map(|(name, value)| (name.clone(), Some(value.clone())));
+    let mut shell = Shell { values: given.collect(), ..Shell::default() };
+    shell.begin_batch(text);
+    shell.walk(text, Some(true), &mut expanded)?;
+    if has_all || !has_decisive(&expanded.text) {
+        shell.run_rest(&mut expanded)?;
+    }
+    expanded.text.retain(|letter| letter != MARK);
+    let names = expanded.unset.iter_mut().chain(&mut expanded.undecided);
+    names.for_each(|name| name.retain(|letter| letter != MARK));
     Ok(expanded)
 }
 
@@ -187,25 +139,6 @@ fn too_long() -> Diagnostic {
     Diagnostic::input("file-too-large", message).hint("give the flags alone")
 }
 
-/// `NAME=value`.
-fn assignment(word: &str) -> Option<(&str, &str)> {
-    let (name, value) = word.split_once('=')?;
-    let name = name.strip_suffix('+').unwrap_or(name);
-    let is_name = name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric());
-    (is_name && !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()))
-        .then_some((name, value))
-}
-
-/// Whether a script names a variable.
-fn is_named(text: &str, name: &str) -> bool {
-    [format!("${name}"), format!("${{{name}")].iter().any(|mark| text.contains(mark))
-}
-
-/// A value as one word.
-fn requoted(value: &str) -> String {
-    if value.contains(char::is_whitespace) { format!("\"{value}\"") } else { value.to_owned() }
-}
-
 #[derive(Default)]
 struct Shell {
     /// Values by name; none where what is set is not known.
@@ -223,10 +156,29 @@ struct Shell {
     has_arguments: bool,
     /// Variables that each open subshell `( .. )` sets, with their earlier values.
     of_subshells: Vec<BTreeMap<String, Option<Option<String>>>>,
+    /// Names that other programs get, and whether they are known to.
+    exported: BTreeMap<String, bool>,
+    exports_all: bool,
+    /// The `export` or its like around a word.
+    declared: Option<Declared>,
+    /// Names that get no other value.
+    locked: BTreeSet<String>,
+    locked_next: Option<String>,
+    /// Whether names without a value may have one.
+    has_open_values: bool,
+    files: Files,
+    /// Shells around this one.
+    n_nested: u32,
+    /// What nested shells cost, in bytes.
+    spent: usize,
 }
 
 impl Shell {
     fn set(&mut self, name: &str, value: Option<String>) {
+        if let Some(declared) = &mut self.declared {
+            let before = || self.values.get(name).cloned();
+            declared.before.entry(name.to_owned()).or_insert_with(before);
+        }
         self.values.insert(name.to_owned(), value);
     }
 
@@ -234,6 +186,12 @@ impl Shell {
     fn assign(&mut self, text: &str, assigned: Assigned<'_>, expanded: &mut Expanded) -> String {
         let Assigned { name, mut value, mut adds, is_sure, is_own } = assigned;
         self.note_before(name);
+        if self.locked.contains(name) {
+            // An error, behind which a script may go on or not.
+            self.forget(name);
+            return String::new();
+        }
+        self.locked.extend(self.locked_next.take());
         if self.used.contains(name)
             && !self.functions.is_inside()
             && self.value_of(name) != Some(&value)
@@ -318,16 +276,21 @@ impl Shell {
     /// Whether a name may have another value than its default.
     fn is_open(&self, name: &str) -> bool {
         let is_argument = name.bytes().all(|byte| byte.is_ascii_digit());
-        self.knows(name) || is_argument && self.functions.is_inside()
+        self.knows(name) || self.has_open_values || is_argument && self.functions.is_inside()
+    }
+
+    fn entry(&self, name: &str) -> Option<&Option<String>> {
+        let before = self.declared.as_ref().and_then(|declared| declared.before.get(name));
+        before.map_or_else(|| self.values.get(name), Option::as_ref)
     }
 
     fn knows(&self, name: &str) -> bool {
-        self.values.contains_key(name)
+        self.entry(name).is_some()
     }
 
     fn value_of(&self, name: &str) -> Option<&str> {
         // A script is read as it runs without arguments.
-        match self.values.get(name) {
+        match self.entry(name) {
             Some(value) => value.as_deref(),
             None => (name == "#").then_some("0"),
         }
@@ -380,13 +343,19 @@ impl Shell {
         let mut all = String::new();
         // A list in quotes stands for its elements.
         let inner = word.trim_matches('"');
-        let is_list = inner.starts_with("${") && inner.ends_with('}') && inner.contains("[@]");
+        let is_list = inner == "$@"
+            || inner.starts_with("${") && inner.ends_with('}') && inner.contains("[@]");
         let mut rest = if is_list { inner } else { word };
         if rest.starts_with('\'') {
             return Ok(rest.to_owned());
         }
         while let Some(at) = rest.find('$') {
             all.push_str(&rest[..at]);
+            if rest[..at].ends_with('\\') {
+                all.push('$');
+                rest = &rest[at + 1..];
+                continue;
+            }
             let tail = &rest[at..];
             // `$'..'`: what has no escapes stands for itself.
             let literal = tail.strip_prefix("$'").filter(|_| !word.starts_with('"'));
@@ -439,7 +408,7 @@ impl Shell {
         let (name, rest) = inner.split_at(end.unwrap_or(inner.len()));
         let known = self.value_of(name).map(str::to_owned);
         if let Some(other) = [":+", "+"].iter().find_map(|mark| rest.strip_prefix(mark)) {
-            let is_set = match self.values.get(name) {
+            let is_set = match self.entry(name) {
                 Some(value) => {
                     value.as_ref().map(|value| !rest.starts_with(':') || !value.is_empty())
                 }

@@ -15,6 +15,7 @@ mod onnx_form;
 mod onnx_suite;
 mod partners;
 mod recipes;
+mod shells;
 mod stablehlo;
 mod traces;
 mod traces_cut;

@@ -37,7 +37,7 @@ pub(super) fn of(
     if !text.contains(launcher) {
         return Ok(None);
     }
-    let expanded = shell::expanded(&shell::unwrapped(text), &[])?;
+    let expanded = shell::expanded(text, &[])?;
     expanded.check()?;
     let all = programs::commands(&expanded.text);
     let behind = |words: &Vec<&str>| {

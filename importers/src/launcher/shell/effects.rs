@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::super::flags::{QUOTES, ends_line};
-use super::{DECLARES, assignment};
+use super::words::{DECLARES, assignment, is_name};
 
 /// What becomes of variables.
 #[derive(Debug, PartialEq)]
@@ -82,13 +82,6 @@ fn unset<'a>(words: &[&'a str]) -> Change<'a> {
         true => Change::Unset(names.filter(|name| is_name(name)).collect()),
         false => Change::Unknown(elements),
     }
-}
-
-fn is_name(text: &str) -> bool {
-    let is_letter = |c: char| c == '_' || c.is_ascii_alphanumeric();
-    !text.is_empty()
-        && text.chars().all(is_letter)
-        && !text.starts_with(|c: char| c.is_ascii_digit())
 }
 
 /// Names in a sum that sets any.

@@ -7,7 +7,8 @@ use ir::diagnostic::Diagnostic;
 use super::super::flags::{QUOTES, ends_line};
 use super::branches::Branches;
 use super::unset::is_rest;
-use super::{Expanded, MAX_DEPTH, Shell, assignment};
+use super::words::assignment;
+use super::{Expanded, MAX_DEPTH, Shell};
 
 /// Programs that start a launcher with the arguments that `xargs` adds.
 const STARTS: [&str; 7] =
@@ -122,6 +123,16 @@ impl Shell {
         }
     }
 
+    /// The arguments of the script are others from now on.
+    fn change_arguments(&mut self) {
+        let is_of_arguments = |name: &&String| {
+            ["@", "*", "#"].contains(&name.as_str()) || name.parse::<u32>().is_ok()
+        };
+        let names: Vec<String> = self.values.keys().filter(is_of_arguments).cloned().collect();
+        names.iter().for_each(|name| self.set(name, None));
+        self.has_arguments = true;
+    }
+
     /// Notes a file that the script reads, and that it sets its own arguments.
     pub(super) fn note_source(
         &mut self,
@@ -133,8 +144,15 @@ impl Shell {
             || ends_line(text, words[at - 1], words[at])
             || ["then", "do", "else", "&&", "||", "{"].contains(&words[at - 1])
             || words[at - 1].ends_with(';');
+        let is_all = |option: &&str| option.trim_end_matches(';') == "allexport";
         match (words[at], words.get(at + 1)) {
-            ("set", Some(&"--")) => self.has_arguments = true,
+            ("set", Some(&"--")) => self.change_arguments(),
+            ("shift" | "shift;", _) if starts => self.change_arguments(),
+            ("set", Some(&"-a" | &"-a;" | &"-aeuo")) => self.exports_all = true,
+            ("set", Some(&"+a" | &"+a;")) => self.exports_all = false,
+            ("set", Some(&sign @ ("-o" | "+o"))) if words.get(at + 2).is_some_and(is_all) => {
+                self.exports_all = sign == "-o";
+            }
             ("source", Some(file)) | (".", Some(file)) if starts || words[at] != "." => {
                 let file = self.expand(file.trim_end_matches(';'), MAX_DEPTH)?;
                 expanded.unset.push(format!("source {file}"));

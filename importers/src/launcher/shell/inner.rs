@@ -4,31 +4,33 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
 
 use super::super::flags::{QUOTES, quoted};
-use super::{DECISIVE, assignment};
+use super::documents::{ends as ends_of, whole};
+use super::words::{DECISIVE, assignment, has_decisive, program};
 
 /// Deepest nesting of such commands.
 const DEEPEST: usize = 4;
 /// Programs that give a command in quotes to a shell elsewhere.
-const REMOTE: [&str; 7] = ["ssh", "pdsh", "clush", "tmux", "screen", "su", "runuser"];
+pub(super) const REMOTE: [&str; 7] = ["ssh", "pdsh", "clush", "tmux", "screen", "su", "runuser"];
 /// Words of such a program before the command, at most.
 const FARTHEST: usize = 32;
 /// Options of a shell by their names.
 const SET: [&str; 6] = ["pipefail", "errexit", "nounset", "xtrace", "--login", "--norc"];
-const SHELLS: [&str; 5] = ["sh", "bash", "dash", "zsh", "ksh"];
+pub(super) const SHELLS: [&str; 5] = ["sh", "bash", "dash", "zsh", "ksh"];
 
 /// A script with the commands of nested shells unquoted. Here-documents are left out, unless all decisive flags are
 /// in them: a script that another one writes and starts.
 pub(crate) fn unwrapped(text: &str) -> Cow<'_, str> {
     let all = without_documents(text);
     if !has_decisive(&all) && has_decisive(text) {
-        return with_documents(text);
+        return without_quotes(Cow::Owned(text.replace("\\$", "$")));
     }
     without_quotes(all)
 }
 
-/// The same with here-documents.
-pub(crate) fn with_documents(text: &str) -> Cow<'_, str> {
-    without_quotes(Cow::Owned(text.replace("\\$", "$")))
+/// Whether a text may have commands for another shell.
+pub(super) fn may_nest(text: &str) -> bool {
+    let is_shell = |name: &str| SHELLS.contains(&name) || REMOTE.contains(&name) || name == "eval";
+    text.split_whitespace().any(|word| is_shell(program(word)))
 }
 
 fn without_quotes(mut all: Cow<'_, str>) -> Cow<'_, str> {
@@ -41,24 +43,13 @@ fn without_quotes(mut all: Cow<'_, str>) -> Cow<'_, str> {
     all
 }
 
-fn has_decisive(text: &str) -> bool {
-    let is_decisive =
-        |flag: &str| flag.starts_with("--") && DECISIVE.iter().any(|part| flag.contains(part));
-    text.split(|c: char| c.is_whitespace() || QUOTES.contains(&c) || "=(".contains(c))
-        .any(is_decisive)
-}
-
-/// A line that may end a here-document: behind tabs under `<<-`, but not behind spaces.
-fn whole(line: &str) -> &str {
-    line.trim_end_matches(['\r', '\n']).trim_start_matches('\t')
-}
-
 /// A script without here-documents, except those that a shell reads.
 fn without_documents(text: &str) -> Cow<'_, str> {
     if !text.contains("<<") {
         return Cow::Borrowed(text);
     }
     let lines: BTreeSet<&str> = text.lines().map(whole).collect();
+    let reads = |name: &str| SHELLS.contains(&name) || REMOTE.contains(&name);
     let (mut all, mut ends) = (String::new(), VecDeque::new());
     for line in text.split_inclusive('\n') {
         if let Some(end) = ends.front() {
@@ -69,45 +60,9 @@ fn without_documents(text: &str) -> Cow<'_, str> {
         }
         all.push_str(line);
         // Without an end line it is no here-document.
-        ends.extend(documents(line).into_iter().filter(|end| lines.contains(end)));
+        ends.extend(ends_of(line, &reads).into_iter().filter(|end| lines.contains(end)));
     }
     Cow::Owned(all)
-}
-
-/// The end words of the here-documents of a line that no shell reads.
-fn documents(line: &str) -> Vec<&str> {
-    let (mut found, mut quote) = (Vec::new(), None);
-    let mut letters = line.char_indices().peekable();
-    while let Some((at, letter)) = letters.next() {
-        match (letter, quote) {
-            (_, Some(open)) => quote = Some(open).filter(|open| *open != letter),
-            ('"' | '\'', None) => quote = Some(letter),
-            ('#', None) if line[..at].ends_with([' ', '\t']) || at == 0 => break,
-            ('<', None) if line[at..].starts_with("<<<") => break,
-            ('<', None) if line[at..].starts_with("<<") => {
-                letters.next();
-                found.extend(end(&line[..at], &line[at + 2..]));
-            }
-            _ => {}
-        }
-    }
-    found
-}
-
-/// The end word of a here-document, by the text before and after `<<`.
-fn end<'a>(before: &str, rest: &'a str) -> Option<&'a str> {
-    let tag = rest.trim_start_matches('-').trim_start();
-    let tag = match tag.strip_prefix(QUOTES) {
-        Some(inner) => inner.split(QUOTES).next().unwrap_or(inner),
-        None => {
-            let is_end = |c: char| c.is_whitespace() || ";|&<>()".contains(c);
-            tag.split(is_end).next().unwrap_or(tag).trim_start_matches('\\')
-        }
-    };
-    let mut names = before.split_whitespace().map(|word| word.rsplit('/').next().unwrap_or(word));
-    let is_run = names.any(|name| SHELLS.contains(&name) || REMOTE.contains(&name));
-    let is_sum = before.contains("((") || tag.starts_with(|c: char| c.is_ascii_digit());
-    (!tag.is_empty() && !is_run && !is_sum).then_some(tag)
 }
 
 /// `None` where there is no such command.
@@ -117,7 +72,7 @@ fn once(text: &str) -> Option<String> {
     let (mut all, mut end) = (String::new(), 0);
     for (at, word) in words.iter().enumerate() {
         let start = offset(word);
-        if let Some(inner) = substituted(word).filter(|_| start >= end) {
+        if let Some(inner) = output_of(word).filter(|_| start >= end) {
             all.extend([&text[end..start], inner]);
             end = start + word.len();
             continue;
@@ -152,7 +107,7 @@ fn once(text: &str) -> Option<String> {
 }
 
 /// The command whose output a word is, where it has flags that a plan hangs on: `OUT=$(a --b)`.
-fn substituted(word: &str) -> Option<&str> {
+pub(super) fn output_of(word: &str) -> Option<&str> {
     let (before, rest) = word.split_once("$(")?;
     let is_whole =
         before.trim_end_matches('"').is_empty() || before.trim_end_matches('"').ends_with('=');
@@ -164,7 +119,7 @@ fn substituted(word: &str) -> Option<&str> {
 }
 
 /// Whether a word behind these, in quotes and of several words, is a command for a shell elsewhere.
-fn is_remote(before: &[&str]) -> bool {
+pub(super) fn is_remote(before: &[&str]) -> bool {
     let own = before.iter().rev().take(FARTHEST);
     let mut own =
         own.take_while(|word| !word.ends_with(';') && !["&&", "||", "|", "&"].contains(word));
@@ -172,7 +127,7 @@ fn is_remote(before: &[&str]) -> bool {
 }
 
 /// Whether the word behind these is a command for another shell.
-fn is_given(before: &[&str]) -> bool {
+pub(super) fn is_given(before: &[&str]) -> bool {
     let Some((last, before)) = before.split_last() else { return false };
     let is_option = |word: &&&str| word.starts_with('-') && !word.starts_with("--");
     // Options of a shell with values, and long ones.

@@ -1,7 +1,8 @@
 //! Unset variables that may add flags.
 
 use super::super::flags::{QUOTES, ends_line, quoted};
-use super::{DECISIVE, Expanded, Shell, is_named};
+use super::words::{DECISIVE, is_named};
+use super::{Expanded, MARK, Shell};
 
 /// The words before the present one.
 #[derive(Default)]
@@ -80,7 +81,8 @@ pub(super) fn is_rest(word: &str) -> bool {
 impl Shell {
     /// Lists an unset variable that may add flags.
     fn name_unset(&self, word: &str, expanded: &mut Expanded) {
-        let name = word.trim_matches(QUOTES);
+        let name = word.replace(MARK, "");
+        let name = name.trim_matches(QUOTES);
         let has_rest = self.has_arguments || self.functions.is_inside();
         // `$!` and its like hold numbers.
         let is_state = name.starts_with("$!") || name.starts_with("$?") || name.starts_with("$$");
@@ -95,7 +97,7 @@ impl Shell {
     }
 
     /// Notes the variables of a word inside a function.
-    fn note_used(&mut self, word: &str) {
+    pub(super) fn note_used(&mut self, word: &str) {
         if self.functions.is_inside() {
             let parts = word.split('$').skip(1);
             let names = parts.map(|part| {
