@@ -95,7 +95,8 @@ pub fn read_for(
     let of_flags = |read: &dyn Fn(&str) -> Result<LaunchSettings, Diagnostic>| {
         let shell::Expanded { text: words, unset, .. } = substituted(launcher, text)?;
         let command = programs::command(&words)?;
-        let n_processes = programs::processes(command.as_deref().unwrap_or(&words), text)?;
+        let n_processes =
+            programs::processes((command.as_deref().unwrap_or(&words), &words), text)?;
         let mut settings = read(&command.as_deref().map_or(words, programs::own))?;
         settings.n_processes = n_processes;
         settings.not_planned.retain(|flag| !programs::is_of_processes(flag));

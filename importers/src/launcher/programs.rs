@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ir::diagnostic::Diagnostic;
 
-use super::flags::{Flags, QUOTES, ends_line, quoted};
+use super::flags::{Flags, QUOTES, ends_line, parted, quoted};
 use super::limits::{MOST_DEGREE, bad};
 use super::shell::DECISIVE;
 
@@ -178,12 +178,15 @@ const STARTERS: [Starter; 5] = [
     },
 ];
 
-/// Processes that a command starts, by its flags and the `#SBATCH` lines of its script; `None` where the number is
+/// Processes that a command starts, by its flags, the text that it is in, and the `#SBATCH` lines of the script; `None` where the number is
 /// found when the script runs.
 ///
 /// # Errors
 /// `bad-settings` for what is no number of processes.
-pub(super) fn processes(command: &str, script: &str) -> Result<Option<u64>, Diagnostic> {
+pub(super) fn processes(
+    (command, text): (&str, &str),
+    script: &str,
+) -> Result<Option<u64>, Diagnostic> {
     let words = quoted(command);
     let runs = |starter: &Starter| {
         let is_it = |word: &&str| {
@@ -197,10 +200,9 @@ pub(super) fn processes(command: &str, script: &str) -> Result<Option<u64>, Diag
     let of_batch = script.lines().filter_map(|line| line.trim().strip_prefix("#SBATCH"));
     let of_batch: Vec<&str> = of_batch.flat_map(str::split_whitespace).flat_map(parted).collect();
     let batch = of_batch.join("\n");
-    let n_hosts = Flags::new(&batch);
-    let n_hosts = ["--nodes", "-N"].iter().find_map(|name| n_hosts.text(name).ok().flatten());
-    // What the command says is behind what the batch does: the last counts.
-    let mut stated = if starter.names == ["srun"] { batch.clone() + "\n" } else { String::new() };
+    let of_batch = Flags::new(&batch);
+    let n_hosts = ["--nodes", "-N"].iter().find_map(|name| of_batch.text(name).ok().flatten());
+    let mut stated = String::new();
     // Flags of its program may have the same names: its own are up to that.
     let own = words[at + 1..].iter().take_while(|word| !is_started(word));
     for word in own.flat_map(|word| parted(word)) {
@@ -213,17 +215,81 @@ pub(super) fn processes(command: &str, script: &str) -> Result<Option<u64>, Diag
         }
     }
     let flags = Flags::new(&stated);
+    if starter.names == ["deepspeed"]
+        && let Some(n) = of_filter(&flags)
+    {
+        return Ok(n);
+    }
+    let devices = || visible(&words[..at], text);
     let number = |names: &[&'static str]| {
-        let stated = names.iter().find_map(|name| Some((*name, flags.text(name).ok()??)));
-        stated.map(|(name, text)| number(name, text)).transpose()
+        let found = names.iter().find_map(|name| Some((*name, flags.text(name).ok()??)));
+        // Under `srun` the batch states what the command leaves open.
+        let of_batch = names.iter().find_map(|name| Some((*name, of_batch.text(name).ok()??)));
+        let of_batch = of_batch.filter(|_| starter.names == ["srun"]);
+        let number = |(name, text)| match text {
+            "gpu" | "auto" => Ok(devices()),
+            _ => number(name, text),
+        };
+        let found = found.map(|stated| (stated, true));
+        let found = found.or(of_batch.map(|stated| (stated, false)));
+        found.map(|(stated, is_own)| Ok((number(stated)?, is_own))).transpose()
     };
-    if let Some(all) = number(starter.all)? {
+    if let Some((all, _)) = number(starter.all)? {
         return Ok(all);
     }
     let [each, hosts] = [number(starter.each)?, number(starter.hosts)?];
-    let is_stated = each.or(hosts).is_some();
-    let product = || each.unwrap_or(starter.usual)?.checked_mul(hosts.unwrap_or(Some(1))?);
-    Ok(if is_stated { product() } else { None })
+    Ok(match (each, hosts) {
+        // The tasks of all nodes of the batch, on other nodes.
+        (Some((_, false)), Some((n, true))) if n != n_hosts.and_then(|n| n.parse().ok()) => None,
+        (None, None) if starter.names == ["deepspeed"] && !flags.is_there("--hostfile") => {
+            devices()
+        }
+        (None, None) => None,
+        _ => {
+            let of = |stated: Option<(Option<u64>, bool)>, usual| {
+                stated.map_or(usual, |(number, _)| number)
+            };
+            of(each, starter.usual)
+                .zip(of(hosts, Some(1)))
+                .and_then(|(each, hosts)| each.checked_mul(hosts))
+        }
+    })
+}
+
+/// Devices that `deepspeed` starts a process on each by `--include host:0,1@other:0`; `None` in it where they are those of
+/// a file of hosts. `None` where it has no such flag.
+fn of_filter(flags: &Flags<'_>) -> Option<Option<u64>> {
+    let text = |name: &str| flags.text(name).ok().flatten();
+    let Some(include) = text("--include").or_else(|| text("-i")) else {
+        return text("--exclude").or_else(|| text("-e")).map(|_| None);
+    };
+    let of_host = |host: &str| {
+        let (_, slots) = host.split_once(':')?;
+        let slots = slots.split(',').map(|slot| slot.trim().parse::<u64>().ok());
+        let slots: Option<BTreeSet<u64>> = slots.collect();
+        u64::try_from(slots?.len()).ok()
+    };
+    Some(include.split('@').map(of_host).sum())
+}
+
+/// Devices of `CUDA_VISIBLE_DEVICES`, as a command has it before its program, or as its script exports it.
+fn visible(before: &[&str], script: &str) -> Option<u64> {
+    const NAME: &str = "CUDA_VISIBLE_DEVICES";
+    let value = |word: &str| {
+        let value = word.trim_matches(QUOTES).strip_prefix(NAME)?.strip_prefix('=')?;
+        Some(value.trim_matches(QUOTES).to_owned())
+    };
+    let own = before.iter().rev().find_map(|word| value(word));
+    let is_export = |words: &&Vec<&str>| {
+        words.first() == Some(&"export") && words.iter().any(|word| word.starts_with(NAME))
+    };
+    let exported = || {
+        commands(script).iter().find(is_export)?;
+        Flags::new(script).variable(NAME).map(str::to_owned)
+    };
+    let all = own.or_else(exported).filter(|all| !all.contains(['$', '`']))?;
+    let n = all.split(',').take_while(|one| !["", "-1"].contains(&one.trim())).count();
+    u64::try_from(n).ok().filter(|n| *n > 0)
 }
 
 /// A number of processes or hosts; `None` for one that is found when the script runs, and for a range of hosts.
@@ -234,19 +300,6 @@ fn number(name: &str, text: &str) -> Result<Option<u64>, Diagnostic> {
         Ok(n) if (1..=MOST_DEGREE).contains(&n) => Ok(Some(n)),
         _ if is_open => Ok(None),
         _ => Err(bad(name, text, &format!("give a whole number from 1 to {MOST_DEGREE}"))),
-    }
-}
-
-/// A short flag and the number that sticks to it: `-N2`.
-fn parted(word: &str) -> Vec<&str> {
-    let is_flag = |flag: &str| {
-        flag.starts_with('-') && flag[1..].starts_with(|c: char| c.is_ascii_alphabetic())
-    };
-    match word.is_char_boundary(2) && word.len() > 2 {
-        true if is_flag(&word[..2]) && word[2..].bytes().all(|byte| byte.is_ascii_digit()) => {
-            vec![&word[..2], &word[2..]]
-        }
-        _ => vec![word],
     }
 }
 
@@ -316,17 +369,38 @@ mod tests {
             ("mpirun -np 8 python a.py -n 3", Some(8)),
             ("srun --ntasks-per-node=8 python a.py", Some(8)),
             ("srun -n 6 python a.py", Some(6)),
+            ("deepspeed --include localhost:0,1,2,3 a.py", Some(4)),
+            ("deepspeed --include=a:0,2@b:0,2,3 a.py", Some(5)),
+            ("deepspeed --include a@b:0 a.py", None),
+            ("deepspeed --exclude a:0 a.py", None),
+            ("CUDA_VISIBLE_DEVICES=0,1 deepspeed a.py", Some(2)),
+            ("CUDA_VISIBLE_DEVICES=0,1 deepspeed --num_gpus 4 a.py", Some(4)),
+            ("CUDA_VISIBLE_DEVICES=0,1,2,5 torchrun --nproc_per_node gpu a.py", Some(4)),
+            ("CUDA_VISIBLE_DEVICES=0,1 torchrun --nproc_per_node=auto --nnodes 2 a.py", Some(4)),
+            ("export CUDA_VISIBLE_DEVICES=0,1\ntorchrun --nproc_per_node gpu a.py", Some(2)),
+            ("CUDA_VISIBLE_DEVICES=0,1\ntorchrun --nproc_per_node $N a.py", None),
+            ("CUDA_VISIBLE_DEVICES=$D torchrun --nproc_per_node gpu a.py", None),
         ] {
-            assert_eq!(processes(text, text).unwrap(), n, "{text}");
+            assert_eq!(processes((text, text), text).unwrap(), n, "{text}");
         }
         let batch = "#SBATCH --nodes=2\n#SBATCH --ntasks-per-node=8\nsrun python a.py";
-        assert_eq!(processes("srun python a.py", batch).unwrap(), Some(16));
+        assert_eq!(processes(("srun python a.py", ""), batch).unwrap(), Some(16));
         let batch = "#SBATCH -N2 --ntasks-per-node=1";
         let command = "srun torchrun --nproc_per_node=4 --nnodes=$SLURM_NNODES a.py";
-        assert_eq!(processes(command, batch).unwrap(), Some(8));
+        assert_eq!(processes((command, ""), batch).unwrap(), Some(8));
+        let batch = "#SBATCH --nodes=2 --ntasks-per-node=8";
+        for (command, n) in [
+            ("srun -N1 --ntasks-per-node=4 python a.py", Some(4)),
+            ("srun --nodes=1 --ntasks-per-node 8 python a.py", Some(8)),
+            ("srun -N2 python a.py", Some(16)),
+            ("srun --nodes=1 python a.py", None),
+            ("srun -n 3 python a.py", Some(3)),
+        ] {
+            assert_eq!(processes((command, ""), batch).unwrap(), n, "{command}");
+        }
         for n in ["0", "-1", "99999999999999999999", "four"] {
             let text = format!("torchrun --nproc-per-node {n} a.py");
-            assert_eq!(processes(&text, &text).unwrap_err().code, "bad-settings", "{n}");
+            assert_eq!(processes((&text, &text), &text).unwrap_err().code, "bad-settings", "{n}");
         }
     }
 }
