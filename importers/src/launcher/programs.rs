@@ -197,23 +197,10 @@ pub(super) fn processes(
     };
     let found = STARTERS.iter().find_map(|starter| Some((starter, runs(starter)?)));
     let Some((starter, at)) = found else { return Ok(None) };
-    let of_batch = script.lines().filter_map(|line| line.trim().strip_prefix("#SBATCH"));
-    let of_batch: Vec<&str> = of_batch.flat_map(str::split_whitespace).flat_map(parted).collect();
-    let batch = of_batch.join("\n");
-    let of_batch = Flags::new(&batch);
-    let n_hosts = ["--nodes", "-N"].iter().find_map(|name| of_batch.text(name).ok().flatten());
-    let mut stated = String::new();
-    // Flags of its program may have the same names: its own are up to that.
-    let own = words[at + 1..].iter().take_while(|word| !is_started(word));
-    for word in own.flat_map(|word| parted(word)) {
-        let of_hosts =
-            ["SLURM_NNODES", "SLURM_JOB_NUM_NODES"].iter().any(|name| word.contains(name));
-        let flag = word.split_once('=').map_or("", |(flag, _)| flag);
-        match n_hosts.filter(|_| of_hosts) {
-            Some(n) => stated.extend([flag, "\n", n, "\n"]),
-            None => stated.extend([word, "\n"]),
-        }
-    }
+    let batch = of_batch(script);
+    let batch = Flags::new(&batch);
+    let n_hosts = ["--nodes", "-N"].iter().find_map(|name| batch.text(name).ok().flatten());
+    let stated = own_flags(&words[at + 1..], n_hosts);
     let flags = Flags::new(&stated);
     if starter.names == ["deepspeed"]
         && let Some(n) = of_filter(&flags)
@@ -224,7 +211,7 @@ pub(super) fn processes(
     let number = |names: &[&'static str]| {
         let found = names.iter().find_map(|name| Some((*name, flags.text(name).ok()??)));
         // Under `srun` the batch states what the command leaves open.
-        let of_batch = names.iter().find_map(|name| Some((*name, of_batch.text(name).ok()??)));
+        let of_batch = names.iter().find_map(|name| Some((*name, batch.text(name).ok()??)));
         let of_batch = of_batch.filter(|_| starter.names == ["srun"]);
         let number = |(name, text)| match text {
             "gpu" | "auto" => Ok(devices()),
@@ -254,6 +241,30 @@ pub(super) fn processes(
                 .and_then(|(each, hosts)| each.checked_mul(hosts))
         }
     })
+}
+
+/// The words of the `#SBATCH` lines of a script.
+fn of_batch(script: &str) -> String {
+    let lines = script.lines().filter_map(|line| line.trim().strip_prefix("#SBATCH"));
+    let words: Vec<&str> = lines.flat_map(str::split_whitespace).flat_map(parted).collect();
+    words.join("\n")
+}
+
+/// The words of a process launcher before its program, with the hosts of the batch where it takes those.
+fn own_flags(words: &[&str], n_hosts: Option<&str>) -> String {
+    let mut stated = String::new();
+    // Flags of its program may have the same names: its own are up to that.
+    let own = words.iter().take_while(|word| !is_started(word));
+    for word in own.flat_map(|word| parted(word)) {
+        let of_hosts =
+            ["SLURM_NNODES", "SLURM_JOB_NUM_NODES"].iter().any(|name| word.contains(name));
+        let flag = word.split_once('=').map_or("", |(flag, _)| flag);
+        match n_hosts.filter(|_| of_hosts) {
+            Some(n) => stated.extend([flag, "\n", n, "\n"]),
+            None => stated.extend([word, "\n"]),
+        }
+    }
+    stated
 }
 
 /// Devices that `deepspeed` starts a process on each by `--include host:0,1@other:0`; `None` in it where they are those of

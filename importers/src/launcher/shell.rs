@@ -128,6 +128,7 @@ struct Assigned<'a> {
     name: &'a str,
     value: String,
     adds: bool,
+    is_array: bool,
     /// Whether it is known to run.
     is_sure: bool,
     /// Whether it is of one command alone.
@@ -163,7 +164,12 @@ struct Shell {
     declared: Option<Declared>,
     /// Names that get no other value.
     locked: BTreeSet<String>,
-    locked_next: Option<String>,
+    /// Whether patterns match letters of the other case.
+    ignores_case: bool,
+    /// Names that hold arrays.
+    arrays: BTreeSet<String>,
+    /// Those of them that `declare -A` makes.
+    maps: BTreeSet<String>,
     /// Whether names without a value may have one.
     has_open_values: bool,
     files: Files,
@@ -184,14 +190,11 @@ impl Shell {
 
     /// Takes a value; returns what stays of the words.
     fn assign(&mut self, text: &str, assigned: Assigned<'_>, expanded: &mut Expanded) -> String {
-        let Assigned { name, mut value, mut adds, is_sure, is_own } = assigned;
+        let Assigned { name, mut value, mut adds, is_array, is_sure, is_own } = assigned;
         self.note_before(name);
-        if self.locked.contains(name) {
-            // An error, behind which a script may go on or not.
-            self.forget(name);
+        if self.takes_none(name, is_array, adds) {
             return String::new();
         }
-        self.locked.extend(self.locked_next.take());
         if self.used.contains(name)
             && !self.functions.is_inside()
             && self.value_of(name) != Some(&value)
@@ -402,17 +405,85 @@ impl Shell {
         }
         let Some(inner) = reference.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'))
         else {
-            return Ok(self.value_of(&reference[1..]).map(str::to_owned));
+            return Ok(self.scalar(&reference[1..]));
         };
         let end = inner.find(|c: char| c != '_' && !c.is_ascii_alphanumeric());
         let (name, rest) = inner.split_at(end.unwrap_or(inner.len()));
-        let known = self.value_of(name).map(str::to_owned);
+        if let Some((index, rest)) = rest.strip_prefix('[').and_then(|rest| rest.split_once(']'))
+            && !["@", "*"].contains(&index)
+        {
+            let element = self.element(name, index, depth)?;
+            return match (rest, element) {
+                ("", element) => Ok(element.flatten()),
+                (_, Some(Some(element))) if !element.is_empty() => Ok(Some(element)),
+                (_, Some(None)) if rest.starts_with(":-") && depth > 0 => {
+                    Ok(Some(self.expand(&rest[2..], depth - 1)?))
+                }
+                _ => Ok(None),
+            };
+        }
+        self.substituted((name, rest), depth)
+    }
+
+    /// The value of a name; of an array that of its first element.
+    fn scalar(&self, name: &str) -> Option<String> {
+        let value = self.value_of(name)?;
+        if !self.arrays.contains(name) {
+            return Some(value.to_owned());
+        }
+        let end = value.char_indices().nth(LONGEST).map_or(value.len(), |(at, _)| at);
+        let first = quoted(&value[..end]).first().map_or("", |first| first.trim_matches(QUOTES));
+        // It may be several elements, or have an index.
+        (!first.starts_with(['$', '`', '['])).then(|| first.to_owned())
+    }
+
+    /// The element of an array by its index or name: `None` where it is not known, `Some(None)` where there is none.
+    fn element(
+        &self,
+        name: &str,
+        index: &str,
+        depth: u32,
+    ) -> Result<Option<Option<String>>, Diagnostic> {
+        // Outputs of programs may be several elements.
+        let list = self.value_of(name).filter(|list| !list.contains(['$', '`']));
+        let Some(list) = list.filter(|list| list.len() < LONGEST && depth > 0) else {
+            return Ok(None);
+        };
+        let words = quoted(list);
+        let key = self.expand(index, depth - 1)?;
+        let key = key.trim_matches(QUOTES);
+        let named = |word: &&&str| word.starts_with('[');
+        if words.iter().any(|word| named(&word)) || words.is_empty() {
+            let of = |word: &&str| {
+                let (own, value) = word.strip_prefix('[')?.split_once("]=")?;
+                (own.trim_matches(QUOTES) == key).then(|| value.trim_matches(QUOTES).to_owned())
+            };
+            let is_known = words.iter().all(|word| named(&word)) && !key.contains('$');
+            return Ok(is_known.then(|| words.iter().rev().find_map(of)));
+        }
+        let of = |name: &str| self.value_of(name).and_then(arithmetic::number);
+        let at = arithmetic::value(key, &of).and_then(|at| usize::try_from(at).ok());
+        Ok(at.map(|at| words.get(at).map(|word| (*word).to_owned())))
+    }
+
+    /// The value of `${NAME}`, `${NAME[@]}`, `${NAME:-default}` and their like, by the name and what is behind it.
+    fn substituted(
+        &self,
+        (name, rest): (&str, &str),
+        depth: u32,
+    ) -> Result<Option<String>, Diagnostic> {
+        let is_whole = rest.starts_with("[@]") || rest.starts_with("[*]");
+        let known = match is_whole {
+            true => self.value_of(name).map(str::to_owned),
+            false => self.scalar(name),
+        };
+        let rest = if is_whole { &rest[3..] } else { rest };
         if let Some(other) = [":+", "+"].iter().find_map(|mark| rest.strip_prefix(mark)) {
             let is_set = match self.entry(name) {
                 Some(value) => {
                     value.as_ref().map(|value| !rest.starts_with(':') || !value.is_empty())
                 }
-                None => Some(false),
+                None => Some(false).filter(|_| !self.has_open_values),
             };
             return Ok(match is_set {
                 Some(true) if depth > 0 => Some(self.expand(other, depth - 1)?),
@@ -421,16 +492,12 @@ impl Shell {
             });
         }
         let is_empty = rest.starts_with(':') && known.as_deref() == Some("");
+        if rest.starts_with(":?") || rest.starts_with('?') {
+            return Ok(known.filter(|_| !is_empty));
+        }
         let default = [":-", ":=", "-", "="].iter().find_map(|mark| rest.strip_prefix(mark));
         Ok(match (rest, default) {
-            ("" | "[@]" | "[*]", _) => known,
-            (index, _) if index.starts_with('[') && index.ends_with(']') => {
-                let at = index[1..index.len() - 1].parse::<usize>().ok();
-                // Outputs of programs may be several elements.
-                let known = known.filter(|list| list.len() < LONGEST && !list.contains(['$', '`']));
-                let element = |list: &str| Some((*quoted(list).get(at?)?).to_owned());
-                known.as_deref().and_then(element)
-            }
+            ("", _) => known,
             // What is set in a branch may be set or not.
             (_, Some(default)) if depth > 0 && (!self.is_open(name) || is_empty) => {
                 Some(self.expand(default, depth - 1)?.trim_matches(QUOTES).to_owned())

@@ -2,7 +2,7 @@
 
 use importers::launcher::{Launcher, read};
 
-/// The TP degree of a script in which `@T` starts a program whose next word is that degree, `@F` has its flags;
+/// The TP degree of a script in which that degree follows `@T`, a program with its flags, or `@F`, the flags;
 /// what a refusal says otherwise.
 fn degree(script: &str) -> Result<u32, String> {
     let flags = "--bf16 --micro-batch-size 1 --tensor-model-parallel-size";
@@ -132,5 +132,54 @@ fn variables_of_slurm_are_those_of_its_batch() {
         ("#SBATCH -N 2\nsrun -N1 bash -c '@T ${SLURM_NNODES:-4}'", 0),
         ("#SBATCH -N 2\nsrun bash -c '@T ${SLURM_NNODES:-4}'", 2),
         ("#SBATCH -N 2\ndocker run img bash -c '@T ${SLURM_NNODES:-4}'", 4),
+    ]);
+}
+
+#[test]
+fn arrays_have_their_elements() {
+    check(&[
+        ("T=(4 8)\n@T $T", 4),
+        ("T=(4 8)\n@T ${T}", 4),
+        ("A=(@F 4)\ntorchrun a.py \"${A[@]}\"", 4),
+        ("A=(@F 4)\ntorchrun a.py ${A[*]}", 4),
+        ("i=1\nT=(2 4 8)\n@T ${T[i]}", 4),
+        ("i=1\nT=(2 4 8)\n@T ${T[$i + 1]}", 8),
+        ("T=(2 4)\nT+=8\n@T $T", 0),
+        ("declare -A T=([a]=2 [b]=4)\nM=b\n@T ${T[$M]}", 4),
+        ("declare -A T=( [\"a\"]=\"2\" [\"b\"]=\"4\" )\nM=b\n@T ${T[\"$M\"]}", 4),
+        ("declare -A T\nT[a]=2\nT[\"b\"]=4\nT[a]=8\n@T ${T[a]}", 8),
+        ("declare -A T=([a]=2)\n@T ${T[c]:-8}", 8),
+        ("declare -A T=([a]=2)\n@T ${T[$M]}", 0),
+        ("T=(4)\nexport T\nbash -c '@T ${T:-2}'", 2),
+    ]);
+    // Its first element is one flag.
+    assert!(degree("A=(@F 4)\ntorchrun a.py $A").unwrap_err().contains("runs no command"));
+}
+
+#[test]
+fn conditions_and_cases_are_those_of_bash() {
+    check(&[
+        ("readonly T=2\nT=4\n@T $T", 0),
+        ("T=2\nreadonly T\nT=4\n@T $T", 0),
+        ("declare -r T=2\n@T $T", 2),
+        ("T=8\ncase ab in a*) T=1;;& *b) T=4;; esac\n@T $T", 4),
+        ("T=8\ncase ab in\na*) P=1\n;;&\n*c) T=1 ;;&\n*b) T=4 ;;\n*) T=2;;\nesac\n@T $T", 4),
+        ("T=8\ncase ab in a*) P=1;& z) T=4;; esac\n@T $T", 0),
+        ("shopt -s nocasematch\nT=8\ncase LLAMA in llama) T=4;; esac\n@T $T", 4),
+        ("shopt -s nocasematch\nM=LLAMA\nT=8\n[[ $M == llama ]] && T=4\n@T $T", 4),
+        ("shopt -s nocasematch\nM=LLAMA\nT=8\n[ $M = llama ] && T=4\n@T $T", 8),
+        ("M=llama-70b\nT=8\nif [[ $M == *70b ]]; then T=4; fi\n@T $T", 4),
+        ("T=4\n@T ${T:?no}", 4),
+        ("@T ${T:?no}", 0),
+        ("if ! @T 4; then exit 1; fi", 4),
+        ("A=5\n@T $((A > 4 ? 4 : 8))", 4),
+        ("A=5\n(( A > 4 )) && T=4 || T=8\n@T $T", 4),
+        ("A=3\n(( A > 4 )) && T=4 || T=8\n@T $T", 8),
+        ("A=5\nT=1\nif (( A <= 4 )); then T=2; elif ((A==5&&1)); then T=4; fi\n@T $T", 4),
+        ("N=3\nT=1\n(( N % 2 == 0 )) || T=4\n@T $T", 4),
+        ("T=2\nif (( T = 4 )); then P=1; fi\n@T $T", 0),
+        ("T=4\n[ 1 = 2 ] && @T 8\n@T $T", 4),
+        ("T=1 && T=4 || T=8\n@T $T", 4),
+        ("[ $X ] && T=4 || T=8\n@T $T", 0),
     ]);
 }

@@ -2,6 +2,7 @@
 //! it runs without arguments.
 
 use super::super::flags::QUOTES;
+use super::effects;
 
 /// Most words of a condition.
 const LONGEST: usize = 64;
@@ -20,8 +21,21 @@ struct Frame {
 enum Kind {
     If,
     Loop,
-    /// With the text that patterns have to match, whether a pattern is due, and the part of it that was read.
-    Case(Option<String>, bool, String),
+    Case(Case),
+}
+
+/// A `case`.
+#[derive(Default, PartialEq)]
+struct Case {
+    /// The text that patterns have to match.
+    subject: Option<String>,
+    /// Whether a pattern is due, and the part of it that was read.
+    is_due: bool,
+    read: String,
+    /// Whether the word before this one ends a command.
+    is_end: bool,
+    /// Whether the next words may run whatever their pattern is.
+    falls: bool,
 }
 
 /// The branches around a word.
@@ -94,7 +108,7 @@ impl Branches {
             "case" if rest.get(1) == Some(&"in") => {
                 let subject = value(rest[0]).trim_matches(QUOTES).to_owned();
                 let subject = Some(subject).filter(|text| !text.contains('$') && !skips);
-                let kind = Kind::Case(subject, true, String::new());
+                let kind = Kind::Case(Case { subject, is_due: true, ..Case::default() });
                 self.0.push(Frame { kind, now: None, before: Some(false) });
                 Some(2)
             }
@@ -121,18 +135,30 @@ impl Branches {
     /// A pattern of a `case`, or the end of what stands behind one.
     fn pattern(&mut self, word: &str, value: &dyn Fn(&str) -> String) -> Option<usize> {
         let frame = self.0.last_mut()?;
-        let Kind::Case(subject, is_due, read) = &mut frame.kind else { return None };
+        let Kind::Case(case) = &mut frame.kind else { return None };
+        let was_end = std::mem::replace(&mut case.is_end, word.ends_with(';'));
         if word.ends_with(";;") {
-            *is_due = true;
+            case.is_due = true;
             return (word == ";;").then_some(0);
         }
-        if !*is_due || word.trim_end_matches(';') == "esac" {
+        if word == "&" && was_end {
+            // Behind `;;&` patterns are tried again; behind `;&` the next words run without one.
+            let tries = case.is_due;
+            (case.is_due, case.falls) = (true, !tries);
+            (frame.now, frame.before) = match (tries, frame.now) {
+                (true, Some(true)) => (frame.now, Some(false)),
+                (true, _) => (frame.now, frame.before),
+                (false, _) => (None, None),
+            };
+            return Some(0);
+        }
+        if !case.is_due || word.trim_end_matches(';') == "esac" {
             return None;
         }
-        // Blanks may stand around `|`.
-        read.push_str(word);
-        let Some(pattern) = read.strip_suffix(')') else { return Some(0) };
-        let found = subject.as_ref().and_then(|subject| {
+        // Blanks may be around `|`.
+        case.read.push_str(word);
+        let Some(pattern) = case.read.strip_suffix(')') else { return Some(0) };
+        let found = case.subject.as_ref().and_then(|subject| {
             let parts = pattern.trim_start_matches('(').split('|');
             let each = parts.map(|part| matches(value(part).trim_matches(QUOTES), subject));
             each.fold(Some(false), |any, one| match (any, one) {
@@ -141,7 +167,8 @@ impl Branches {
                 _ => None,
             })
         });
-        (*is_due, *read) = (false, String::new());
+        let found = found.filter(|_| !std::mem::take(&mut case.falls));
+        (case.is_due, case.read) = (false, String::new());
         self.next(found);
         Some(0)
     }
@@ -176,40 +203,64 @@ pub(super) fn tested(
     rest: &[&str],
     value: &dyn Fn(&str) -> String,
 ) -> Option<(usize, Option<bool>)> {
-    let close = match word {
-        "[" => "]",
-        "[[" => "]]",
-        _ => return None,
+    let is_sum = word.starts_with("((");
+    let closes = |other: &&str| match word {
+        "[" => **other == *"]",
+        "[[" => **other == *"]]",
+        _ => is_sum && ends_sum(other),
     };
-    let end = rest.iter().take(LONGEST).position(|word| *word == close)?;
-    let joins = rest.get(end + 1).filter(|word| ["&&", "||"].contains(word))?;
-    let is_true = truth(&rest[..end], value);
-    Some((end + 2, is_true.map(|is_true| is_true == (*joins == "&&"))))
+    let all = || std::iter::once(word).chain(rest.iter().copied()).take(LONGEST);
+    let end = all().position(|word| closes(&word))?;
+    let words: Vec<&str> = all().take(end + 1).collect();
+    let joins = rest.get(end).filter(|word| ["&&", "||"].contains(word))?;
+    // What a sum sets is not followed here.
+    if is_sum && effects::sets(&words) {
+        return None;
+    }
+    let is_true = truth(&words, value);
+    Some((end + 1, is_true.map(|is_true| is_true == (*joins == "&&"))))
 }
 
-/// Whether a condition of tests holds: `[ a = b ]`, `[[ a == b && -n c ]]`, one by one from the left.
+fn ends_sum(word: &str) -> bool {
+    word.trim_end_matches(';').ends_with("))")
+}
+
+/// Whether a condition of tests holds: `[ a = b ]`, `[[ a == b && -n c ]]`, `(( a > b ))`, one by one from the left.
 fn truth(words: &[&str], value: &dyn Fn(&str) -> String) -> Option<bool> {
     let is_bracket = |word: &&&str| ["[", "[[", "]", "]]"].contains(&word.trim_end_matches(';'));
-    let words: Vec<&str> = words.iter().filter(|word| !is_bracket(word)).copied().collect();
+    let has_patterns = words.contains(&"[[");
+    let mut parts = vec![("&&", Vec::new())];
+    let mut is_in_sum = false;
+    for word in words.iter().filter(|word| !is_bracket(word)) {
+        is_in_sum |= word.starts_with("((");
+        match (is_in_sum, *word) {
+            (false, "&&" | "||") => parts.push((word, Vec::new())),
+            _ => parts.last_mut()?.1.push(*word),
+        }
+        is_in_sum &= !ends_sum(word);
+    }
     let mut all = Some(true);
-    let mut joins = "&&";
-    for (at, part) in words.split(|word| ["&&", "||"].contains(word)).enumerate() {
-        let is_true = test(part, value);
+    for (joins, part) in parts {
+        let is_true = test(&part, has_patterns, value);
         all = match (joins, all, is_true) {
             ("&&", Some(false), _) | ("&&", _, Some(false)) => Some(false),
             ("||", Some(true), _) | ("||", _, Some(true)) => Some(true),
             (_, Some(_), Some(is_true)) => Some(is_true),
             _ => None,
         };
-        let mut marks = words.iter().filter(|word| ["&&", "||"].contains(word));
-        joins = marks.nth(at).copied().unwrap_or("&&");
     }
     all
 }
 
-fn test(words: &[&str], value: &dyn Fn(&str) -> String) -> Option<bool> {
+/// `has_patterns` is whether `*` in it is one for a text, as in `[[`.
+fn test(words: &[&str], has_patterns: bool, value: &dyn Fn(&str) -> String) -> Option<bool> {
     if let ["!", rest @ ..] = words {
-        return test(rest, value).map(|is_true| !is_true);
+        return test(rest, has_patterns, value).map(|is_true| !is_true);
+    }
+    if words.first().is_some_and(|word| word.starts_with("((")) {
+        let all = words.join(" ");
+        let sum = all.trim_end_matches(';').strip_prefix("((")?.strip_suffix("))")?;
+        return value(&format!("$(({sum}))")).parse::<i64>().ok().map(|sum| sum != 0);
     }
     // Names without a value stay as they are.
     let known = |word: &str| {
@@ -220,6 +271,13 @@ fn test(words: &[&str], value: &dyn Fn(&str) -> String) -> Option<bool> {
         (!text.contains('$') && !is_parted).then(|| text.to_owned())
     };
     match words {
+        ["test", rest @ ..] => test(rest, false, value),
+        [a, "=" | "==", b] if has_patterns && !b.starts_with(QUOTES) => {
+            matches(&known(b)?, &known(a)?)
+        }
+        [a, "!=", b] if has_patterns && !b.starts_with(QUOTES) => {
+            matches(&known(b)?, &known(a)?).map(|is_match| !is_match)
+        }
         ["true" | "true;" | ":" | ":;"] => Some(true),
         ["false" | "false;"] => Some(false),
         ["-z", word] => known(word).map(|text| text.is_empty()),

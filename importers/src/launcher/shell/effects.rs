@@ -84,8 +84,8 @@ fn unset<'a>(words: &[&'a str]) -> Change<'a> {
     }
 }
 
-/// Names in a sum that sets any.
-fn arithmetic<'a>(words: &[&'a str]) -> Option<Vec<&'a str>> {
+/// Whether a sum sets any name.
+pub(super) fn sets(words: &[&str]) -> bool {
     let sets = |word: &&str| {
         let bytes = word.as_bytes();
         let is_assignment = |at: usize| {
@@ -94,7 +94,12 @@ fn arithmetic<'a>(words: &[&'a str]) -> Option<Vec<&'a str>> {
         };
         (0..bytes.len()).any(is_assignment) || word.contains("++") || word.contains("--")
     };
-    words.iter().any(sets).then(|| {
+    words.iter().any(sets)
+}
+
+/// Names in a sum that sets any.
+fn arithmetic<'a>(words: &[&'a str]) -> Option<Vec<&'a str>> {
+    sets(words).then(|| {
         let parts = words
             .iter()
             .flat_map(|word| word.split(|c: char| c != '_' && !c.is_ascii_alphanumeric()));

@@ -185,7 +185,7 @@ impl Environment {
         list.split(',').for_each(|one| self.set(one, outer));
     }
 
-    /// `NAME=value`, or a `NAME` whose value is that outside.
+    /// `NAME=value`, or a `NAME` with its value outside.
     fn set(&mut self, one: &str, outer: &Values) {
         if let Some((name, value)) = assignment(one) {
             let value = Some(value.to_owned()).filter(|value| !value.contains(['$', '`']));

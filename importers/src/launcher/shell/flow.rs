@@ -6,6 +6,7 @@ use ir::diagnostic::Diagnostic;
 
 use super::super::flags::{QUOTES, ends_line};
 use super::branches::Branches;
+use super::effects::{self, Change};
 use super::unset::is_rest;
 use super::words::assignment;
 use super::{Expanded, MAX_DEPTH, Shell};
@@ -13,6 +14,9 @@ use super::{Expanded, MAX_DEPTH, Shell};
 /// Programs that start a launcher with the arguments that `xargs` adds.
 const STARTS: [&str; 7] =
     ["torchrun", "python", "python3", "deepspeed", "accelerate", "srun", "vllm"];
+
+/// Options of one `shopt` at most that are looked at.
+const MOST_OPTIONS: usize = 8;
 
 impl Shell {
     /// Skips a group `{ .. }` after a test that fails or is undecided; variables that an undecided group sets are
@@ -40,6 +44,12 @@ impl Shell {
         branches: &mut Branches,
     ) -> Result<(), Diagnostic> {
         let set = words[..n].iter().filter_map(|word| assignment(word.trim_end_matches(';')));
+        let sums = (0..n).filter(|at| words[*at].starts_with("(("));
+        for change in sums.filter_map(|at| effects::changed("", (&words[..n], at))) {
+            if let (Change::Unknown(names), _) = change {
+                names.iter().for_each(|name| self.forget(name));
+            }
+        }
         let of_loop = words.first().filter(|_| word == "for");
         set.map(|(name, _)| name).chain(of_loop.copied()).for_each(|name| self.forget(name));
         if of_loop.is_some() && branches.parent_runs() == Some(true) {
@@ -148,6 +158,12 @@ impl Shell {
         match (words[at], words.get(at + 1)) {
             ("set", Some(&"--")) => self.change_arguments(),
             ("shift" | "shift;", _) if starts => self.change_arguments(),
+            ("shopt", Some(&sign)) => {
+                let names = words[at + 1..].iter().take(MOST_OPTIONS);
+                if names.into_iter().any(|name| name.trim_end_matches(';') == "nocasematch") {
+                    self.ignores_case = sign == "-s";
+                }
+            }
             ("set", Some(&"-a" | &"-a;" | &"-aeuo")) => self.exports_all = true,
             ("set", Some(&"+a" | &"+a;")) => self.exports_all = false,
             ("set", Some(&sign @ ("-o" | "+o"))) if words.get(at + 2).is_some_and(is_all) => {

@@ -130,9 +130,12 @@ pub(super) fn is_remote(before: &[&str]) -> bool {
 pub(super) fn is_given(before: &[&str]) -> bool {
     let Some((last, before)) = before.split_last() else { return false };
     let is_option = |word: &&&str| word.starts_with('-') && !word.starts_with("--");
+    if *last == "eval" || !is_option(&last) || !last.ends_with('c') {
+        return *last == "eval";
+    }
     // Options of a shell with values, and long ones.
     let passed = |word: &&&str| is_option(word) || SET.contains(word);
-    let shell = before.iter().rev().find(|word| !passed(word));
+    let shell = before.iter().rev().take(FARTHEST).find(|word| !passed(word));
     let program = shell.map_or("", |word| word.rsplit('/').next().unwrap_or(word));
     // With a shell as entrypoint, the command follows the image.
     let mut pairs = before.iter().zip(before.iter().skip(1)).rev().take(FARTHEST);
@@ -142,7 +145,7 @@ pub(super) fn is_given(before: &[&str]) -> bool {
     if is_entry && *last == "-c" {
         return true;
     }
-    *last == "eval" || is_option(&last) && last.ends_with('c') && SHELLS.contains(&program)
+    SHELLS.contains(&program)
 }
 
 /// Whether the outer shell expands a variable in a double-quoted string.

@@ -137,13 +137,14 @@ impl Shell {
     }
 
     /// What the shell gets that a command starts.
-    pub(super) fn environment(&self, words: &[&str]) -> Result<Environment, Diagnostic> {
+    pub(super) fn environment(&mut self, words: &[&str]) -> Result<Environment, Diagnostic> {
+        self.spend(words.iter().map(|word| word.len()).sum())?;
         Ok(environment(self.exports(), &self.words(words)?))
     }
 
     fn exports(&self) -> Values {
         let of = |(name, is_sure): (&String, &bool)| {
-            let value = self.values.get(name)?;
+            let value = self.values.get(name).filter(|_| !self.arrays.contains(name))?;
             Some((name.clone(), value.clone().filter(|_| *is_sure)))
         };
         self.exported.iter().filter_map(of).collect()
@@ -199,7 +200,8 @@ impl Shell {
         environment: Environment,
         expanded: &mut Expanded,
     ) -> Result<(), Diagnostic> {
-        self.spend(text.len() + COST_OF_VALUE * environment.values.len())?;
+        let n_values = environment.values.len() + self.maybe.len();
+        self.spend(text.len() + COST_OF_VALUE * n_values)?;
         if self.n_nested == DEEPEST {
             return expanded.push(&requoted(text), false);
         }
@@ -246,7 +248,7 @@ impl Shell {
     }
 }
 
-/// What `$'..'` stands for, and its bytes.
+/// What `$'..'` means, and its bytes.
 fn literal(text: &str) -> (String, usize) {
     let mut letters = text.char_indices().skip(2);
     let mut all = String::new();

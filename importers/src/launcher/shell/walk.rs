@@ -7,11 +7,13 @@ use super::branches::{Branches, tested};
 use super::documents::{Document, parted};
 use super::inner::{REMOTE, SHELLS, is_given, is_remote, output_of};
 use super::unset::{Behind, serves};
-use super::words::{DECLARES, assignment, is_assignment, is_before_command, program};
+use super::words::{DECLARES, assignment, has_decisive, is_assignment, is_before_command, program};
 use super::{Assigned, Expanded, MAX_DEPTH, Shell, effects};
 
 /// Words behind which a command may not run.
 const MAYBE: [&str; 2] = ["&&", "||"];
+/// Words of a command at most that are looked at before a script.
+const FARTHEST: usize = 64;
 /// Programs, beside shells, that run a script that they name.
 const RUNNERS: [&str; 14] = [
     "sbatch", "srun", "env", "nohup", "exec", "time", "sudo", "ssh", "docker", "mpirun", "source",
@@ -43,12 +45,19 @@ struct Walk<'s> {
     runs_at_all: Option<bool>,
     may_skip: bool,
     is_left: bool,
+    /// Whether the test or assignment before was true.
+    status: Option<bool>,
     behind: Behind,
     /// The first word of the command.
     start: usize,
     place: Place,
     /// Whether a command begins here, whatever word is before it.
     begins: bool,
+}
+
+/// Whether a word may set a variable, or begins a command that may, or a group.
+fn declares(word: &str) -> bool {
+    is_assignment(word) || DECLARES.contains(&word) || ["{", "(", ":"].contains(&word)
 }
 
 impl Shell {
@@ -71,6 +80,7 @@ impl Shell {
             runs_at_all: runs,
             may_skip: false,
             is_left: false,
+            status: None,
             behind: Behind::default(),
             start: 0,
             place: Place::Start,
@@ -113,21 +123,7 @@ impl Walk<'_> {
         if !is_inner {
             shell.note_subshell(word);
         }
-        let value = |word: &str| shell.condition(word);
-        if let Some(n) = self.branches.take(word, &words[self.at..], &value) {
-            shell.note_branch((word, n), &words[self.at..], &mut self.branches)?;
-            (self.at, self.begins) = (self.at + n, word != "for");
-            return Ok(());
-        }
-        let runs = self.runs();
-        if runs == Some(false) {
-            return Ok(());
-        }
-        if let Some((n, is_true)) = tested(word, &words[self.at..], &value) {
-            self.at += n;
-            self.at += shell.group(&words[self.at..], is_true);
-            (self.may_skip, self.begins) = (is_true.is_none(), true);
-            self.is_left |= is_true == Some(false);
+        if self.control(shell, first)? {
             return Ok(());
         }
         if is_inner {
@@ -135,6 +131,10 @@ impl Walk<'_> {
         }
         if let Some(document) = document {
             self.read(shell, document, expanded)?;
+        }
+        let runs = self.runs();
+        if self.place != Place::Argument && shell.set_element(word, runs == Some(true))? {
+            return Ok(());
         }
         if let Some(n) = shell.changed(self.text, (words, first), runs == Some(true)) {
             self.at += n;
@@ -149,6 +149,45 @@ impl Walk<'_> {
         self.plain(shell, first, expanded)
     }
 
+    /// Takes a word that decides what runs, or that does not run, with those that belong to it; whether it is one.
+    fn control(&mut self, shell: &mut Shell, first: usize) -> Result<bool, Diagnostic> {
+        let (words, word) = (self.words, self.words[first]);
+        // `[` compares letters as they are.
+        let is_plain = word == "[" || words.get(self.at) == Some(&"[");
+        let lowers = shell.ignores_case && !is_plain;
+        let value = |word: &str| {
+            let word = shell.condition(word);
+            if lowers { word.to_lowercase() } else { word }
+        };
+        if let Some(n) = self.branches.take(word, &words[self.at..], &value) {
+            shell.note_branch((word, n), &words[self.at..], &mut self.branches)?;
+            // A condition that starts a program is read as a command.
+            let is_run = ["if", "elif", "while", "until"].contains(&word)
+                && has_decisive(&words[self.at..self.at + n].join(" "));
+            (self.at, self.begins) = (self.at + if is_run { 0 } else { n }, word != "for");
+            (self.status, self.is_left, self.may_skip) = (None, false, false);
+            return Ok(true);
+        }
+        let runs = self.runs();
+        if runs == Some(false) {
+            return Ok(true);
+        }
+        if let Some((n, is_true)) = tested(word, &words[self.at..], &value) {
+            self.at += n;
+            self.status = is_true.map(|runs| runs == (words[self.at - 1] == "&&"));
+            self.at += shell.group(&words[self.at..], is_true);
+            (self.may_skip, self.begins) = (is_true.is_none(), true);
+            self.is_left |= is_true == Some(false);
+            return Ok(true);
+        }
+        let is_command = !declares(word) && !MAYBE.contains(&word);
+        if self.is_left && self.place == Place::Start && is_command {
+            self.skip(first);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
     /// Notes whether a command begins with a word.
     fn begin(&mut self, shell: &mut Shell, first: usize) {
         let begins = std::mem::take(&mut self.begins);
@@ -156,7 +195,21 @@ impl Walk<'_> {
         if begins || before.is_none_or(is_before_command) || self.ends(first - 1) {
             (self.start, self.place) = (first, Place::Start);
             shell.declared = None;
+            if !begins && before.is_none_or(|before| !MAYBE.contains(&before)) {
+                (self.is_left, self.may_skip) = (false, false);
+            }
         }
+    }
+
+    /// Steps over a command that a test leaves out.
+    fn skip(&mut self, first: usize) {
+        let goes_on = |at: &usize| {
+            let next = self.words.get(at + 1);
+            let is_end = next.is_none_or(|next| MAYBE.contains(next));
+            !(is_end || self.words[*at].ends_with(';') || self.ends(*at))
+        };
+        self.at = first + 1 + (first..self.words.len()).take_while(goes_on).count();
+        (self.is_left, self.begins) = (false, true);
     }
 
     /// Takes a word that is no command of its own.
@@ -175,21 +228,31 @@ impl Walk<'_> {
         shell.note_call(plain, is_sure && !was_left);
         // Of several assignments before the end of a command all are left.
         let goes_on = effects::goes_on(self.text, words, self.at);
-        self.may_skip = MAYBE.contains(&plain) || self.may_skip && goes_on;
+        self.may_skip &= goes_on;
         self.is_left &= goes_on;
+        if MAYBE.contains(&plain) {
+            let runs = self.status.map(|is_true| is_true == (plain == "&&"));
+            (self.may_skip, self.is_left) = (runs.is_none(), runs == Some(false));
+        }
         let written = match assignment(plain).filter(|_| self.place != Place::Argument) {
             Some((name, value)) => {
                 let adds = plain[name.len()..].starts_with('+');
+                let is_array = value.starts_with('(');
                 let value = shell.assigned_value(value, words, &mut self.at)?;
                 if was_left {
                     return Ok(());
                 }
                 let is_own = effects::is_of_command(self.text, words, (first, self.at));
+                let is_output = value.contains(['$', '`']) || is_own;
+                self.status = (is_sure && !is_output).then_some(true);
                 shell.note_export(name, is_sure);
-                let assigned = Assigned { name, value, adds, is_sure, is_own };
+                let assigned = Assigned { name, value, adds, is_array, is_sure, is_own };
                 shell.assign(self.whole, assigned, expanded)
             }
             None => {
+                if !MAYBE.contains(&plain) && !DECLARES.contains(&plain) && !was_left {
+                    self.status = None;
+                }
                 self.note_place(shell, plain, is_sure);
                 shell.expand(word, MAX_DEPTH)?
             }
@@ -228,7 +291,7 @@ impl Walk<'_> {
     ) -> Result<(), Diagnostic> {
         let (words, word) = (self.words, self.words[first]);
         let own = &words[self.start..first];
-        self.place = Place::Argument;
+        (self.place, self.status) = (Place::Argument, None);
         shell.note_used(word);
         let (text, length) = shell.word(word)?;
         if own.last() == Some(&"eval") {
@@ -245,7 +308,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Reads a command whose output a word is.
+    /// Reads the command of a word `$(..)`, which is its output.
     fn output(
         &mut self,
         shell: &mut Shell,
@@ -329,7 +392,7 @@ impl Walk<'_> {
             return Ok(false);
         }
         let (words, word) = (self.words, self.words[first]);
-        let own = &words[self.start..first];
+        let own = &words[self.start.max(first.saturating_sub(FARTHEST))..first];
         let (name, length) = shell.word(word)?;
         if !shell.files.has(&name) {
             return Ok(false);
