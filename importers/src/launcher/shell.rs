@@ -40,6 +40,9 @@ const MAX_DEPTH: u32 = 16;
 /// Longest array, in bytes, that may be indexed.
 const LONGEST: usize = 4_096;
 
+/// Letters of an array in which its first element mostly ends.
+const FEW: usize = 64;
+
 /// Marks a name that no shell expands again.
 const MARK: char = '\u{1}';
 
@@ -431,8 +434,14 @@ impl Shell {
         if !self.arrays.contains(name) {
             return Some(value.to_owned());
         }
-        let end = value.char_indices().nth(LONGEST).map_or(value.len(), |(at, _)| at);
-        let first = quoted(&value[..end]).first().map_or("", |first| first.trim_matches(QUOTES));
+        let words = |n: usize| {
+            let end = value.char_indices().nth(n).map_or(value.len(), |(at, _)| at);
+            quoted(&value[..end])
+        };
+        // A word that ends early is whole.
+        let few = Some(words(FEW)).filter(|few| few.len() > 1);
+        let first = few.unwrap_or_else(|| words(LONGEST)).first().map_or("", |first| *first);
+        let first = first.trim_matches(QUOTES);
         // It may be several elements, or have an index.
         (!first.starts_with(['$', '`', '['])).then(|| first.to_owned())
     }

@@ -41,11 +41,11 @@ pub(super) fn changed<'a>(
     }
     let on_line =
         |at: &usize| !ends_line(text, words[*at], words[at + 1]) && !words[*at].ends_with(';');
-    let n_line = (0..rest.len()).take_while(on_line).count();
+    let n_line = || (0..rest.len()).take_while(on_line).count();
     match *first {
-        "unset" => Some((unset(&rest[..n_line]), n_line)),
+        "unset" => Some((unset(&rest[..n_line()]), n_line())),
         "read" | "mapfile" | "readarray" => {
-            let names = rest[..n_line].iter().map(|word| word.trim_end_matches(';'));
+            let names = rest[..n_line()].iter().map(|word| word.trim_end_matches(';'));
             Some((Change::Unknown(names.filter(|name| is_name(name)).collect()), 0))
         }
         "printf" if rest.first() == Some(&"-v") => {
@@ -53,7 +53,7 @@ pub(super) fn changed<'a>(
         }
         "declare" | "local" if rest.first() == Some(&"-n") => {
             let names =
-                rest[1..n_line].iter().flat_map(|word| word.trim_end_matches(';').split('='));
+                rest[1..n_line()].iter().flat_map(|word| word.trim_end_matches(';').split('='));
             Some((Change::Unknown(names.filter(|name| is_name(name)).collect()), 0))
         }
         word if word.contains("$((") => {
@@ -63,7 +63,7 @@ pub(super) fn changed<'a>(
             arithmetic(&[sum])
                 .map(|names| (Change::Unknown(own.into_iter().chain(names).collect()), 0))
         }
-        "let" => arithmetic(&rest[..n_line]).map(|names| (Change::Unknown(names), n_line)),
+        "let" => arithmetic(&rest[..n_line()]).map(|names| (Change::Unknown(names), n_line())),
         word if word.starts_with("((") => {
             let closes = |word: &&str| word.trim_end_matches(';').ends_with("))");
             let n = words.iter().take(LONGEST).position(closes)?;
