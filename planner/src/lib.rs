@@ -12,6 +12,7 @@ pub mod power;
 pub mod registry;
 pub mod run;
 pub mod serving;
+pub mod sharding;
 pub mod training;
 pub mod transform;
 

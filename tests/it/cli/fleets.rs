@@ -239,6 +239,42 @@ fn a_rate_that_a_percentile_allows_can_be_planned() {
     folder.run("verify plan.json --model llama.json --cluster a100.yaml").exits(0);
 }
 
+/// KV caches that cross a slow network come late. Further hosts behind one do not take from a fleet on one host, which
+/// is judged by where its workers are.
+#[test]
+fn a_slow_network_takes_nothing_from_workers_of_one_host() {
+    let folder = folder();
+    let slow = "{bytes_per_s: 1.25e9, latency_s: 2e-5}";
+    let asked = |n: usize, rate: f64| {
+        folder.write(&format!("slow{n}.yaml"), &hosts(n).replace("{link: ib_ndr_400}", slow));
+        format!(
+            "infer qwen.json --cluster slow{n}.yaml --mode disaggregated --input-tokens 4000 \
+             --output-tokens 1000 --ttft 300ms --tpot 15ms --rate {rate} --time-limit 10m -o plan{n}.json"
+        )
+    };
+    for n in 1..=3 {
+        folder.run(&asked(n, 3.0)).exits(0);
+    }
+    let plans = [1, 2, 3].map(|n| folder.json(&format!("plan{n}.json")));
+    let figures = plans.each_ref().map(|plan| (devices(plan), workers(plan).clone()));
+    assert!(figures.iter().all(|of| *of == figures[0]), "{figures:?}");
+    let verify = |name: &str| format!("verify {name} --model qwen.json --cluster slow2.yaml");
+    folder.run(&verify("plan2.json")).exits(0);
+    let mut apart = plans[1].clone();
+    let decode = apart["fleet"]["workers"].as_array_mut().unwrap().last_mut().unwrap();
+    assert_eq!(decode["role"], "decode");
+    decode["replicas"] = json!([(4..8).map(|at| format!("node1.gpu{at}")).collect::<Vec<_>>()]);
+    folder.write("apart.json", &apart.to_string());
+    let said = folder.run(&verify("apart.json")).exits(6).talk();
+    assert!(said.contains("promise-missed") && said.contains("TTFT"), "{said}");
+    // Two fleets of a host each, with a router each, may serve it: nothing is proved.
+    let said = folder.run(&asked(2, 9.0)).exits(5).talk();
+    assert!(said.contains("for more than 4.7") && !said.contains("at most"), "{said}");
+    // These serve less, too.
+    let said = folder.run(&asked(2, 99.0)).exits(4).talk();
+    assert!(said.contains("too few devices"), "{said}");
+}
+
 /// Scripts state what the plan does.
 #[test]
 fn scripts_of_fleets_state_the_plan() {

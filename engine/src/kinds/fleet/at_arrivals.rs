@@ -41,11 +41,7 @@ impl AtArrivals {
             }
             let workers = decided::of_answer(setting, &found.answer);
             let Some(workers) = workers.filter(|_| found.answer.is_kept()) else { break };
-            let Ok(replay) =
-                log::replay(setting, &workers.iter().collect::<Vec<_>>(), &log.requests)
-            else {
-                break;
-            };
+            let Ok(replay) = log::replay(setting, &workers, &log.requests) else { break };
             let is_kept = log::is_kept(setting, &question.promises, &replay);
             found.replayed = Some((replay, sized_for));
             if is_kept || control.stop().is_some() {

@@ -14,7 +14,7 @@ use ir::id::DeviceId;
 use ir::units::Bytes;
 use planner::serving::fleet::{Objective, Role};
 pub use planner::serving::serving_fleet::JudgedWorker;
-use planner::serving::serving_fleet::{self, Answer, Reason, Stated};
+use planner::serving::serving_fleet::{self, Answer, Question, Reason, Stated};
 
 use super::setting::{Setting, stated};
 use super::words::{latency, role, shape, statistic};
@@ -183,19 +183,38 @@ fn workers_of(
     })
 }
 
+/// The question with the ways that keys and values take between workers on their devices.
+#[must_use]
+pub fn question_on<'s>(setting: &'s Setting, all: &[Workers]) -> Question<'s> {
+    let is_on_one_host = |pool: usize| {
+        let connects = |of: &&Workers| of.stated.pool == pool && of.stated.role != Role::Aggregated;
+        let devices = all.iter().filter(connects).flat_map(|of| of.replicas.iter().flatten());
+        let devices: BTreeSet<&DeviceId> = devices.collect();
+        let hosts = setting.pools[pool].hosts.iter();
+        hosts.filter(|host| host.iter().any(|id| devices.contains(id))).count() == 1
+    };
+    let mut question = setting.question();
+    for (link, near) in question.links.iter_mut().zip(&setting.links_of_a_host) {
+        if is_on_one_host(link.from) {
+            *link = *near;
+        }
+    }
+    question
+}
+
 /// What workers hold and do.
 ///
 /// # Errors
 /// All rules that they break.
 pub fn judge(setting: &Setting, all: Vec<Workers>) -> Result<Judged, Vec<Diagnostic>> {
-    let question = setting.question();
+    let question = question_on(setting, &all);
     let price = |pool: usize, shape: &Shape| setting.price(pool, shape);
     let mut broken = Vec::new();
     let mut workers = Vec::new();
     for (at, each) in all.into_iter().enumerate() {
         match serving_fleet::judge((&question, &price), &each.stated) {
             Ok(judged) => {
-                broken.extend(missed(setting, at, &judged));
+                broken.extend(missed(setting, (at, each.stated.role), &judged));
                 workers.push((each, judged));
             }
             Err(reason) => broken.push(no_worker(at, &reason)),
@@ -317,23 +336,31 @@ pub(super) fn cost(setting: &Setting, workers: &[(Workers, JudgedWorker)]) -> (u
 }
 
 /// The promise that a worker's replay misses.
-fn missed(setting: &Setting, at: usize, judged: &JudgedWorker) -> Option<Diagnostic> {
+fn missed(
+    setting: &Setting,
+    (at, role): (usize, Role),
+    judged: &JudgedWorker,
+) -> Option<Diagnostic> {
     if judged.is_kept {
         return None;
     }
     let message = match &judged.replayed {
         Err(fault) => format!("worker {at} has no steady state at its rate: {fault}"),
         Ok(of) => {
-            let [ttft_s, tpot_s] = of.seconds;
-            let [ttft_upper_s, tpot_upper_s] = of.upper_s;
-            format!(
-                "worker {at} may miss a promise: its replays have TTFT {} (up to {}), TPOT {} (up to {}), \
-                 and 1 % is left free",
-                latency(ttft_s),
-                latency(ttft_upper_s),
-                latency(tpot_s),
-                latency(tpot_upper_s)
-            )
+            let figure = |at: usize, name: &str| match of.upper_s[at].is_finite() {
+                true => {
+                    let [mean, upper] = [of.seconds[at], of.upper_s[at]].map(latency);
+                    format!("{name} {mean} (up to {upper})")
+                }
+                // Its link takes longer than its iterations.
+                false => format!("{name} that grows: KV caches are sent more slowly than made"),
+            };
+            let figures = match role {
+                Role::Aggregated => format!("{}, {}", figure(0, "TTFT"), figure(1, "TPOT")),
+                Role::Prefill => figure(0, "TTFT"),
+                Role::Decode => figure(1, "TPOT"),
+            };
+            format!("worker {at} may miss a promise: its replays have {figures}; 1 % is left free")
         }
     };
     let promises = &setting.asked.promises;

@@ -82,7 +82,10 @@ impl Kind for Fleet {
         let n: usize = workers.iter().map(|(of, _)| of.replicas.len()).sum();
         Told {
             sentence: format!(
-                "the plan is legal: {n} workers on {n_devices} devices serve {} requests/s",
+                "the plan is legal: {n} worker{} on {n_devices} device{} serve{} {} requests/s",
+                if n == 1 { "" } else { "s" },
+                if *n_devices == 1 { "" } else { "s" },
+                if n == 1 { "s" } else { "" },
                 per_second(*requests_per_s)
             ),
             figures: vec![("requests_per_s", json!(requests_per_s))],
@@ -107,7 +110,7 @@ impl Kind for Fleet {
         let requests = traffic::requests(&read, 1.0);
         let ended =
             frame::with_legal::<Self, _>(plan, target, (false, page), |on, warnings, _| {
-                let workers: Vec<_> = on.judged.workers.iter().map(|(of, _)| of).collect();
+                let workers: Vec<_> = on.judged.workers.iter().map(|(of, _)| of.clone()).collect();
                 let replay = log::replay(on.setting, &workers, &requests)
                     .map_err(|reason| log::unserved(file, &reason))?;
                 let figures = log::figures(&replay, (read.n, requests.len()));

@@ -9,7 +9,7 @@ use documents::plan::fleet::{DistributionFigures, RequestsFigures};
 use ir::diagnostic::Diagnostic;
 use planner::serving::serving_fleet::{self, FleetReplay, Promises, Reason, Stated};
 
-use super::decided::{Workers, why};
+use super::decided::{Workers, question_on, why};
 use super::observed::distribution;
 use super::refused;
 use super::setting::Setting;
@@ -22,12 +22,12 @@ use crate::answer::page::{Column, Page};
 /// Those of [`serving_fleet::replay_requests`].
 pub(super) fn replay(
     setting: &Setting,
-    workers: &[&Workers],
+    workers: &[Workers],
     requests: &[Request],
 ) -> Result<FleetReplay, Reason> {
-    let question = setting.question();
+    let question = question_on(setting, workers);
     let price = |pool: usize, shape: &Shape| setting.price(pool, shape);
-    let of = |of: &&Workers| (of.stated.clone(), of.replicas.len());
+    let of = |of: &Workers| (of.stated.clone(), of.replicas.len());
     let all: Vec<(Stated, usize)> = workers.iter().map(of).collect();
     serving_fleet::replay_requests((&question, &price), &all, requests)
 }

@@ -4,7 +4,7 @@ use cost_model::serving::replay::Distribution;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::units::Bytes;
 use planner::run::StopReason;
-use planner::serving::fleet::{Role, Verdict};
+use planner::serving::fleet::Verdict;
 use planner::serving::serving_fleet::{Answer, FleetReplay, Reason, Shortfall, Statistic};
 
 use super::plan::Suffices;
@@ -23,7 +23,7 @@ pub(super) fn why(
     (enough, longer_s, stop): (&[Option<Suffices>; 2], Option<f64>, Option<StopReason>),
 ) -> Diagnostic {
     if stop.is_some() {
-        return Diagnostic::error(Blame::NotFound, "no-plan", "no fleet was found in time")
+        return Diagnostic::error(Blame::NotFound, "no-fleet", "no fleet was found in time")
             .hint("raise --time-limit");
     }
     let types = &answer.types;
@@ -92,18 +92,9 @@ pub(super) fn missed_at_arrivals(
     )
 }
 
-/// Whether some workers serve whole requests.
-fn can_answer(answer: &Answer) -> bool {
-    let has = |is_in: &dyn Fn(Role) -> bool| {
-        answer.types.workers.iter().any(|worker| is_in(worker.figures.role))
-    };
-    has(&|role| role == Role::Aggregated)
-        || (has(&|role| role == Role::Prefill) && has(&|role| role == Role::Decode))
-}
-
 /// Measured kernels that price no worker: what does so is not said to be impossible.
 fn unpriced(setting: &Setting, answer: &Answer) -> Option<Diagnostic> {
-    let tables = setting.tables.as_ref().filter(|_| !can_answer(answer))?;
+    let tables = setting.tables.as_ref().filter(|_| !answer.can_serve())?;
     let reasons = answer.types.rejected.iter().map(|rejected| &rejected.reason);
     let is_late = |reason: &Reason| matches!(reason, Reason::Ttft { .. } | Reason::Tpot { .. });
     if reasons.clone().any(is_late) {
@@ -125,7 +116,7 @@ fn unpriced(setting: &Setting, answer: &Answer) -> Option<Diagnostic> {
 /// A request latency that no fleet keeps, and one that a fleet does.
 fn late(setting: &Setting, answer: &Answer, longer_s: Option<f64>) -> Option<Diagnostic> {
     let most = setting.asked.latency_s?;
-    if can_answer(answer) && longer_s.is_none() {
+    if answer.can_serve() && longer_s.is_none() {
         return None;
     }
     let of = words::statistic(&stated(&setting.asked));
@@ -143,14 +134,14 @@ fn late(setting: &Setting, answer: &Answer, longer_s: Option<f64>) -> Option<Dia
     })
 }
 
-/// A latency that no worker keeps even with one request under way.
+/// A latency that no worker of a role keeps even with one request under way.
 fn promised(setting: &Setting, answer: &Answer) -> Option<Diagnostic> {
-    if can_answer(answer) {
+    if answer.can_serve() {
         return None;
     }
     let least = |of: &dyn Fn(&Reason) -> Option<f64>| {
-        let reasons = answer.types.rejected.iter().map(|rejected| &rejected.reason);
-        reasons.filter_map(of).reduce(f64::min)
+        let rejected = answer.types.rejected.iter().filter(|rejected| !answer.has(rejected.role));
+        rejected.filter_map(|rejected| of(&rejected.reason)).reduce(f64::min)
     };
     let ttft = least(&|reason| match reason {
         Reason::Ttft { seconds } => Some(*seconds),
@@ -217,7 +208,7 @@ fn too_few(
         (rate, _) => format!("{served:.3} of {} requests/s", rate.unwrap_or(0.0)),
     };
     let message = match served > 0.0 {
-        true if is_estimated => {
+        true if !is_proved => {
             format!("found no fleet of {devices} for more than {asked}{within} ({settings})")
         }
         true => format!("too few devices: {devices} serve at most {asked}{within} ({settings})"),

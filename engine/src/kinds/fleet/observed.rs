@@ -29,9 +29,9 @@ pub struct Observed {
 /// # Errors
 /// `not-for-fleets` for a worker that can not be replayed, which no judged one is.
 pub fn of(setting: &Setting, judged: &Judged) -> Result<Vec<Observed>, Diagnostic> {
-    let question = setting.question();
-    let price = |pool: usize, shape: &Shape| setting.price(pool, shape);
     let workers: Vec<_> = judged.workers.iter().map(|(of, _)| of.clone()).collect();
+    let question = decided::question_on(setting, &workers);
+    let price = |pool: usize, shape: &Shape| setting.price(pool, shape);
     let names = words::names(&decided::stated_workers(setting, &workers));
     let observed = |(name, of): (String, &decided::Workers)| {
         let ran = serving_fleet::iterations((&question, &price), &of.stated, MOST_ITERATIONS);

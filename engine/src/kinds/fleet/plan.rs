@@ -49,6 +49,8 @@ pub(crate) fn asked(
     }
 }
 
+/// Part of the time for searches; the rest is for replays of what they found.
+const SEARCHED: f64 = 0.9;
 /// Difference of rates that routers need not know.
 const UNEQUAL: f64 = 0.02;
 /// Gains up to which one fleet is about as good as another.
@@ -91,7 +93,7 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let read = move |request: &PlanRequest| Setting::read(&request.model, &request.problem, asked);
     let has_front = request.all;
     let search = move |setting: &Setting, control: &Arc<Control>| {
-        let found = find(setting, door, control);
+        let found = find(setting, door, &control.part(SEARCHED));
         let fronted =
             |found| if has_front { with_front(setting, door, found, control) } else { found };
         Some(found.map(fronted))
@@ -211,20 +213,24 @@ fn find(setting: &Setting, door: &Fleets, control: &Control) -> Result<Found, Re
         AtArrivals::of(setting, &setting.question(), control, &best)?;
     let settle = |judged: Judged| settled(setting, judged, control);
     let mut judged = judged(setting, &answer).map(settle);
-    let mut stop = control.stop();
+    let stop = control.stop();
     let is_short = judged.is_none() && !answer.types.workers.is_empty() && stop.is_none();
     let is_late = judged.is_none() && setting.asked.latency_s.is_some() && stop.is_none();
     let longer_s = if is_late { longer_s(setting, door, control) } else { None };
     let is_short = is_short && longer_s.is_none();
-    let enough = if is_short { enough(setting, door, control) } else { [None, None] };
-    let (enough, longer_s) = match control.stop().filter(|_| judged.is_none()) {
-        None => (enough, longer_s),
-        // What was looked for without time says nothing of the devices.
-        stopped => {
-            stop = stopped;
-            ([None, None], None)
+    let most = if is_short { at_most(setting, door, control) } else { None };
+    if let Some((other, fastest)) = &most {
+        judged = at_rate(setting, fastest);
+        if judged.is_some() {
+            answer = other.clone();
+            (answer.found.verdict, answer.found.bound) = (Verdict::Open, None);
         }
-    };
+    }
+    let is_short = is_short && judged.is_none();
+    if is_short && !is_too_much(setting, door, control) {
+        answer.found.verdict = Verdict::Open;
+    }
+    let enough = if is_short { enough(setting, most, (door, control)) } else { [None, None] };
     let mut others = Vec::new();
     let promises = setting.asked.promises;
     let is_missed = |of: &(FleetReplay, f64)| !log::is_kept(setting, &promises, &of.0);
@@ -237,7 +243,7 @@ fn find(setting: &Setting, door: &Fleets, control: &Control) -> Result<Found, Re
             let Some(gain) = gain(setting.asked.objective, &other, &answer) else { continue };
             (answer.found.verdict, answer.found.bound) = (Verdict::Open, None);
             // About as good: the first has the fewest types, and no pipeline that it could do without.
-            if gain <= SAME {
+            if gain <= SAME || control.stop().is_some() {
                 continue;
             }
             if let Some(better) = self::judged(setting, &other).map(settle) {
@@ -268,14 +274,7 @@ fn settled(setting: &Setting, judged: Judged, control: &Control) -> Judged {
     // A rate below is no plan, but has a figure.
     let mut free = setting.clone();
     (free.asked.traffic.concurrency, free.asked.traffic.rate) = (None, Some(f64::MIN_POSITIVE));
-    let at = |part: f64| {
-        let slower = |(of, _): &(Workers, JudgedWorker)| {
-            let mut of = of.clone();
-            of.stated.requests_per_s *= part;
-            of
-        };
-        decided::judge(&free, judged.workers.iter().map(slower).collect()).ok()
-    };
+    let at = |part: f64| decided::judge(&free, slower(&judged, part)).ok();
     let (mut low, mut high) = ((0.0, -n), (1.0, left(&judged)));
     let (mut best, mut side) = (None, 0);
     for _ in 0..MOST_SETTLED {
@@ -316,29 +315,76 @@ fn gain(objective: Objective, one: &Answer, other: &Answer) -> Option<f64> {
     (gain > 0.0).then_some(gain)
 }
 
-/// What the devices serve at most, and the fewest devices of their kinds, on as many hosts, that serve the
-/// rate; both by replays.
-fn enough(setting: &Setting, door: &Fleets, control: &Control) -> [Option<Suffices>; 2] {
-    let best = |question: &Question<'_>| {
-        let answer = search::search(setting, question, (door.0, control)).ok();
-        let answer = answer.filter(Answer::is_kept)?;
+/// Whether there is no fleet even if all KV caches crossed links of a host: separate fleets of a host each have these,
+/// and are in no search.
+fn is_too_much(setting: &Setting, door: &Fleets, control: &Control) -> bool {
+    let question = setting.question();
+    let Some(near) = setting.on_one_host(&question) else { return true };
+    let all = Question { devices: question.devices, ..near };
+    let answer = search::search(setting, &all, (door.0, control));
+    answer.is_ok_and(|answer| answer.found.verdict == Verdict::Infeasible)
+}
+
+/// Workers at a part of their rates.
+fn slower(judged: &Judged, part: f64) -> Vec<Workers> {
+    let of = |(of, _): &(Workers, JudgedWorker)| {
+        let mut of = of.clone();
+        of.stated.requests_per_s *= part;
+        of
+    };
+    judged.workers.iter().map(of).collect()
+}
+
+/// The fleet that serves most.
+fn at_most(setting: &Setting, door: &Fleets, control: &Control) -> Option<(Answer, Judged)> {
+    if !setting.asked.traffic.has_demand() {
+        return None;
+    }
+    let mut most = setting.clone();
+    most.asked.objective = Objective::Throughput;
+    let traffic = &mut most.asked.traffic;
+    (traffic.rate, traffic.concurrency, traffic.log) = (None, None, None);
+    let answer = search::best(&most, &most.question(), (door.0, control)).ok()?;
+    let judged = judged(&most, &answer)?;
+    // Less than the most where time ended.
+    control.stop().is_none().then_some((answer, judged))
+}
+
+/// The fleet that serves most at the rate of the requests, where it serves that.
+fn at_rate(setting: &Setting, fastest: &Judged) -> Option<Judged> {
+    let traffic = &setting.asked.traffic;
+    let part = traffic.rate.filter(|_| traffic.log.is_none())? / fastest.requests_per_s;
+    let workers = (part <= 1.0).then(|| slower(fastest, part))?;
+    decided::judge(setting, workers).ok()
+}
+
+/// What the devices serve at most, and the fewest devices of their kinds, on as many hosts, that serve the rate; both
+/// by replays.
+fn enough(
+    setting: &Setting,
+    most: Option<(Answer, Judged)>,
+    (door, control): (&Fleets, &Control),
+) -> [Option<Suffices>; 2] {
+    let suffices = |answer: &Answer, requests_per_s: f64| {
         let figures = &answer.found.best.as_ref()?.figures;
         Some(Suffices {
-            workers: words::workers(&words::found(setting, &answer)),
+            workers: words::workers(&words::found(setting, answer)),
             n_devices: figures.n_devices,
-            requests_per_s: figures.requests_per_s,
+            requests_per_s,
         })
     };
-    let question = setting.question();
-    if !setting.asked.traffic.has_demand() {
-        return [None, None];
-    }
-    let (objective, requests_per_s) = (Objective::Throughput, None);
-    let most = best(&Question { objective, requests_per_s, ..question.clone() });
-    let (objective, most_devices) = (Objective::FewestDevices, None);
-    let mut free = Question { objective, most_devices, ..question };
-    free.devices.iter_mut().for_each(|devices| devices.pool.hosts = None);
-    [most, best(&free)]
+    let free = || {
+        let (objective, most_devices) = (Objective::FewestDevices, None);
+        let mut free = Question { objective, most_devices, ..setting.question() };
+        free.devices.iter_mut().for_each(|devices| devices.pool.hosts = None);
+        let answer = search::search(setting, &free, (door.0, control)).ok()?;
+        let answer = Some(answer).filter(|of| of.is_kept() && control.stop().is_none())?;
+        let requests_per_s = answer.found.best.as_ref()?.figures.requests_per_s;
+        suffices(&answer, requests_per_s)
+    };
+    let has_demand = setting.asked.traffic.has_demand();
+    let most = most.and_then(|(answer, judged)| suffices(&answer, judged.requests_per_s));
+    [most, has_demand.then(free).flatten()]
 }
 
 /// A request latency that a fleet of the devices keeps: that of the first one found for limits each half as long

@@ -157,8 +157,9 @@ fn proof(setting: &Setting, report: &FoundDocument<FleetFigures>, stop: StopReas
         (false, None) if setting.asked.traffic.concurrency.is_some() => {
             format!("not proved: {best} of the request rates tried, each with {space}")
         }
+        (false, None) if stop != StopReason::Finished => format!("not proved: {}", stop.words()),
         (false, None) => {
-            "not proved: a search restricted to fewer shapes found as good a fleet (`instead`)"
+            "not proved: a further search, of fewer shapes or for throughput, found as good a fleet"
                 .to_owned()
         }
     }

@@ -90,6 +90,8 @@ pub struct Setting {
     pub pools: Vec<Pool>,
     /// Ways of keys and values between them.
     pub links: Vec<Link>,
+    /// The same where the workers of a pool that they connect are on one host.
+    pub(super) links_of_a_host: Vec<Link>,
     /// What is asked.
     pub asked: Asked,
     /// Measured kernels in place of the forms, where the profile names them.
@@ -142,8 +144,10 @@ impl Setting {
         let stored = run.model.stored.as_ref().and_then(|stored| stored.cache);
         run.request.kv_dtype = stored.map(|dtype| dtype.to_string());
         let pools = pools(&run)?;
-        let links = links(&run.cluster, &pools);
-        let mut setting = Self { run, pools, links, asked, tables, most_of_worker: MOST_OF_WORKER };
+        let (links, links_of_a_host) = links(&run.cluster, &pools).into_iter().unzip();
+        let most_of_worker = MOST_OF_WORKER;
+        let mut setting =
+            Self { run, pools, links, links_of_a_host, asked, tables, most_of_worker };
         setting.most_of_worker = setting.widest();
         if setting.asked.counts_price && setting.pools.iter().all(|of| of.price_per_hour.is_some())
         {
@@ -248,6 +252,19 @@ impl Setting {
             most_devices: asked.most_devices,
             ..Question::new(&self.run.model, asked.traffic.lengths.clone(), 1.0)
         }
+    }
+
+    /// A question for fleets on one host of each pool, where keys and values cross no network; none if no way within a
+    /// host is faster.
+    #[must_use]
+    pub fn on_one_host<'q>(&self, question: &Question<'q>) -> Option<Question<'q>> {
+        if !question.disaggregated || self.links == self.links_of_a_host {
+            return None;
+        }
+        let mut question = question.clone();
+        question.links.clone_from(&self.links_of_a_host);
+        question.devices.iter_mut().for_each(|devices| devices.pool.hosts = Some(1));
+        Some(question)
     }
 
     /// The price of iterations of a worker.
@@ -412,22 +429,24 @@ fn pool(run: &Run, memory: u64, hosts: Vec<Vec<DeviceId>>) -> Result<Pool, Diagn
     Ok(Pool { hosts, kind: kind.name.clone(), memory, price_per_hour, system, stack })
 }
 
-/// Ways of keys and values between pools: between hosts where there are several, of one device's rate.
-fn links(cluster: &Cluster, pools: &[Pool]) -> Vec<Link> {
+/// Ways of keys and values between pools, of one device's rate: between hosts where there are several, and those
+/// between workers of a pool that are on one host.
+fn links(cluster: &Cluster, pools: &[Pool]) -> Vec<(Link, Link)> {
     let mut links = Vec::new();
     for (from, sender) in pools.iter().enumerate() {
         for (to, receiver) in pools.iter().enumerate() {
             let one = sender.hosts[0][0];
-            let last = receiver.hosts.last().and_then(|host| host.last()).copied();
-            let Some(other) = last.filter(|other| *other != one) else { continue };
-            let Some(route) = cluster.route(one, other) else { continue };
-            links.push(Link {
-                from,
-                to,
-                bytes_per_s: route.kind.bandwidth.get(),
-                start_up_s: HAND_OVER_S + route.kind.latency_ns / 1e9,
-                total_bytes_per_s: None,
-            });
+            let way = |host: Option<&Vec<DeviceId>>| {
+                let other = host?.last().copied().filter(|other| *other != one)?;
+                let route = cluster.route(one, other)?;
+                let start_up_s = HAND_OVER_S + route.kind.latency_ns / 1e9;
+                let bytes_per_s = route.kind.bandwidth.get();
+                Some(Link { from, to, bytes_per_s, start_up_s, total_bytes_per_s: None })
+            };
+            let Some(far) = way(receiver.hosts.last()) else { continue };
+            let near = way(receiver.hosts.first().filter(|_| from == to));
+            let near = near.filter(|near| near.bytes_per_s > far.bytes_per_s);
+            links.push((far, near.unwrap_or(far)));
         }
     }
     links

@@ -137,7 +137,7 @@ fn growing(now: &Judged) -> Option<Diagnostic> {
 
 /// What workers hold and do, whether they keep what the plan promises or not.
 fn judged(setting: &Setting, all: Vec<Workers>) -> Result<Judged, Diagnostic> {
-    let question = setting.question();
+    let question = decided::question_on(setting, &all);
     let price = |pool: usize, shape: &Shape| setting.price(pool, shape);
     let mut workers: Vec<(Workers, JudgedWorker)> = Vec::new();
     for (at, each) in all.into_iter().enumerate() {

@@ -9,7 +9,7 @@ use documents::plan::fleet::RoleDocument::{Aggregated, Decode, Prefill};
 use ir::diagnostic::Diagnostic;
 use serde_json::{Value, json};
 
-use super::facts::{Facts, facts};
+use super::facts::{Facts, facts, is_disaggregated};
 use super::routes::unequal;
 use super::source::{DYNAMO, FleetSource, yaml};
 use super::words::{Engine, SGLANG_ENGINE, TRTLLM, TRTLLM_ENGINE, VLLM_ENGINE, engine};
@@ -63,7 +63,7 @@ pub(crate) fn dynamo(source: &FleetSource<'_>) -> Result<Export, Diagnostic> {
             .hint(format!("plan for {VLLM}, {SGLANG} or {TRTLLM}"))
     })?;
     let (all, mut warnings) = facts(source, runtime.engine, DYNAMO)?;
-    warnings.push(placed());
+    warnings.push(placed(source, &all));
     warnings.extend(unequal(&all));
     let frontend = json!({
         "name": "frontend", "type": "frontend", "replicas": 1,
@@ -84,10 +84,22 @@ pub(crate) fn dynamo(source: &FleetSource<'_>) -> Result<Export, Diagnostic> {
     Ok(Export { warnings, ..Export::from(text) })
 }
 
-/// That devices are not those of the plan.
-pub(super) fn placed() -> Diagnostic {
-    let message = "Kubernetes chooses the nodes of replicas; the plan's devices are not kept";
-    Diagnostic::warning("places-itself", message)
+/// That devices are not those of the plan, and what that means for hand-overs within a host.
+pub(super) fn placed(source: &FleetSource<'_>, all: &[Facts<'_>]) -> Diagnostic {
+    let message = "Kubernetes chooses the nodes of replicas, not the plan";
+    let warning = Diagnostic::warning("places-itself", message);
+    let parts = all.iter().filter(|facts| is_disaggregated(facts.worker));
+    let hosts: std::collections::BTreeSet<&str> = parts
+        .flat_map(|facts| facts.replicas.iter().flatten())
+        .map(|of| of.host.as_str())
+        .collect();
+    let is_one = hosts.len() == 1 && source.cluster.nodes.len() > 1;
+    match is_one {
+        true => warning.hint(
+            "run prefill and decode pods on one node: the planned TTFT has KV transfers within a host",
+        ),
+        false => warning,
+    }
 }
 
 /// Whether workers have devices of several kinds.

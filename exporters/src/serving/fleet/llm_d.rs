@@ -41,7 +41,7 @@ pub(crate) fn llm_d(source: &FleetSource<'_>) -> Result<Export, Diagnostic> {
             "export {DYNAMO}, or install the chart once for each fleet of one type"
         )));
     }
-    warnings.push(placed());
+    warnings.push(placed(source, &all));
     let pods = |role| of(role).next().map(|facts| pods(source, facts)).transpose();
     let whole = pods(Aggregated)?;
     let document = json!({

@@ -303,7 +303,7 @@ fn test(words: &[&str], has_patterns: bool, value: &dyn Fn(&str) -> String) -> O
 
 #[cfg(test)]
 mod tests {
-    use super::super::expanded;
+    use crate::launcher::shell::expanded;
 
     #[test]
     fn a_case_takes_the_first_pattern_that_matches() {

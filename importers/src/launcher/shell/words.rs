@@ -1,7 +1,7 @@
 //! Words of a script.
 
 /// What flags are named by that a plan hangs on.
-pub(in super::super) const DECISIVE: [&str; 14] = [
+pub(crate) const DECISIVE: [&str; 14] = [
     "parallel",
     "batch",
     "recompute",
@@ -28,7 +28,7 @@ const BEFORE: [&str; 20] = [
 ];
 
 /// Whether a word is `NAME=value`.
-pub(in super::super) fn is_assignment(word: &str) -> bool {
+pub(crate) fn is_assignment(word: &str) -> bool {
     assignment(word).is_some()
 }
 

@@ -40,6 +40,8 @@
 //! # Example
 //! Qwen3-32B on H200, 50 requests/s of 4,000 tokens in and 1,000 out, TTFT 2 s, TPOT 30 ms: `tests.rs`.
 
+use std::cell::Cell;
+
 mod percentile;
 mod program;
 mod question;
@@ -70,7 +72,7 @@ pub use types::{MOST_SEARCHED, Rejected, Shortfall, Types, Worker, smallest};
 pub use whole::{FleetReplay, replay_requests};
 
 use crate::run::Control;
-use crate::serving::fleet::{self, Found, Verdict};
+use crate::serving::fleet::{self, Found, Role, Verdict};
 
 /// What a certificate is about.
 pub const CERTIFICATE: &str = "of these worker types, replicas serve in proportion";
@@ -103,6 +105,18 @@ impl Answer {
         replayed::are_kept(&self.replays)
     }
 
+    /// Whether there are workers of a role.
+    #[must_use]
+    pub fn has(&self, role: Role) -> bool {
+        self.types.workers.iter().any(|worker| worker.figures.role == role)
+    }
+
+    /// Whether its workers serve whole requests.
+    #[must_use]
+    pub fn can_serve(&self) -> bool {
+        self.has(Role::Aggregated) || (self.has(Role::Prefill) && self.has(Role::Decode))
+    }
+
     /// Requests under way in the fleet, mean of its replays.
     #[must_use]
     pub fn n_under_way(&self) -> f64 {
@@ -127,7 +141,11 @@ pub fn plan(
     question.check()?;
     let price = &|pool: usize, shape: &Shape| {
         let prices = price(pool, shape)?;
-        Ok::<Box<dyn IterationTime + '_>, Reason>(Box::new(Watched { prices, control }))
+        Ok::<Box<dyn IterationTime + '_>, Reason>(Box::new(Watched {
+            prices,
+            control,
+            n_priced: Cell::new(0),
+        }))
     };
     let mut search = types::Search::new(question, control).run(price);
     let mut program = program::of(question, &search.types.workers, search.bytes);
@@ -171,13 +189,22 @@ pub fn plan(
 struct Watched<'a> {
     prices: Box<dyn IterationTime + 'a>,
     control: &'a Control,
+    n_priced: Cell<u32>,
 }
+
+/// Prices between two looks at the clock, which takes as long as a price.
+const UNWATCHED: u32 = 64;
 
 impl IterationTime for Watched<'_> {
     fn seconds(&self, iteration: &Iteration) -> f64 {
-        match self.control.stop() {
-            None => self.prices.seconds(iteration),
-            Some(_) => f64::NAN,
+        let n_priced = self.n_priced.get();
+        self.n_priced.set(n_priced.wrapping_add(1));
+        match n_priced % UNWATCHED == 0 && self.control.stop().is_some() {
+            false => self.prices.seconds(iteration),
+            true => {
+                self.n_priced.set(0);
+                f64::NAN
+            }
         }
     }
 }

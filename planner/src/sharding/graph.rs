@@ -1,0 +1,179 @@
+//! Ops and tensors of a step, with the strategies of each op.
+
+use super::mesh::{Collective, Mesh, Part, Placement, Prices};
+use super::rules::Rule;
+
+/// A tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    /// Its name.
+    pub name: String,
+    /// Its dimensions.
+    pub dims: Vec<u64>,
+    /// Bytes of an element; 0 for one that is not counted.
+    pub element_bytes: f64,
+}
+
+/// An op, or without inputs a source: a parameter at rest or an input of the step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Op {
+    /// Its name.
+    pub name: String,
+    /// FLOPs of the whole op.
+    pub flops: f64,
+    /// Numbers of tensors.
+    pub inputs: Vec<usize>,
+    /// Numbers of tensors.
+    pub outputs: Vec<usize>,
+    /// Its strategies on one axis.
+    pub rules: Vec<Rule>,
+    /// Equal copies that it counts for: of repeated layers the graph has one.
+    pub times: u32,
+}
+
+/// Copies of equal layers one after another, of which the graph has one, and a tensor that each hands to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// Copies.
+    pub times: u32,
+    /// Number of the tensor that a copy reads; no op produces it.
+    pub tensor: usize,
+    /// What the first copy reads.
+    pub enters: usize,
+    /// What a copy leaves.
+    pub leaves: usize,
+    /// What the last copy leaves, as a source.
+    pub ends: usize,
+}
+
+/// A tensor that must end in the placement of a source: a gradient in that of its parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// Number of the tensor.
+    pub tensor: usize,
+    /// Number of the tensor that a source produces.
+    pub like: usize,
+}
+
+/// A limit of bytes on each device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Budget {
+    /// Such as `parameters and optimizer states`.
+    pub name: String,
+    /// Bytes at most.
+    pub most_bytes: f64,
+    /// Numbers of tensors, in the placement that they are produced in, and bytes of an element.
+    pub tensors: Vec<(usize, f64)>,
+}
+
+/// A step.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Graph {
+    /// By number.
+    pub tensors: Vec<Tensor>,
+    /// In their order.
+    pub ops: Vec<Op>,
+    /// Tensors that end in the placement of others.
+    pub pins: Vec<Pin>,
+    /// Tensors between equal layers.
+    pub chains: Vec<Chain>,
+    /// Limits of memory.
+    pub budgets: Vec<Budget>,
+    /// Collectives that may not be used.
+    pub without: Vec<Collective>,
+}
+
+/// What an op does on a mesh.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Strategy {
+    /// Of each input, then of each output.
+    pub placements: Vec<Placement>,
+    /// Seconds.
+    pub seconds: f64,
+}
+
+impl Graph {
+    /// Adds a tensor of two bytes per element.
+    pub fn tensor(&mut self, name: &str, dims: &[u64]) -> usize {
+        self.tensors.push(Tensor {
+            name: name.to_owned(),
+            dims: dims.to_vec(),
+            element_bytes: 2.0,
+        });
+        self.tensors.len() - 1
+    }
+
+    /// Adds an op, or without inputs a source.
+    pub fn op(&mut self, name: &str, flops: f64, of: [&[usize]; 2], rules: Vec<Rule>) {
+        let [inputs, outputs] = of.map(<[usize]>::to_vec);
+        self.ops.push(Op { name: name.to_owned(), flops, inputs, outputs, rules, times: 1 });
+    }
+
+    /// Strategies of an op on a mesh: products of those on one axis; of equal ones the fastest. None whose parts do not
+    /// divide.
+    #[must_use]
+    pub fn strategies(&self, op: &Op, mesh: &Mesh, prices: &dyn Prices) -> Vec<Strategy> {
+        let mut products: Vec<Vec<&Rule>> = vec![Vec::new()];
+        for _ in &mesh.axes {
+            let of_axis = products.iter().flat_map(|product| {
+                op.rules.iter().map(|rule| product.iter().copied().chain([rule]).collect())
+            });
+            products = of_axis.collect();
+        }
+        let mut found: std::collections::BTreeMap<Vec<Placement>, f64> =
+            std::collections::BTreeMap::new();
+        for product in products {
+            let Some(Strategy { placements, seconds }) =
+                self.strategy(op, (mesh, prices), &product)
+            else {
+                continue;
+            };
+            let least = found.entry(placements).or_insert(f64::INFINITY);
+            *least = least.min(seconds);
+        }
+        let of = |(placements, seconds)| Strategy { placements, seconds };
+        found.into_iter().map(of).collect()
+    }
+
+    /// One rule per axis as a strategy, where all parts divide.
+    fn strategy(
+        &self,
+        op: &Op,
+        (mesh, prices): (&Mesh, &dyn Prices),
+        rules: &[&Rule],
+    ) -> Option<Strategy> {
+        let operands = || op.inputs.iter().chain(&op.outputs);
+        let placements: Vec<Placement> = (0..operands().count())
+            .map(|at| rules.iter().map(|rule| rule.parts[at]).collect())
+            .collect();
+        if op.inputs.is_empty() {
+            let dims = operands().map(|tensor| &self.tensors[*tensor].dims);
+            let divides = dims.zip(&placements).all(|(dims, of)| mesh.local(dims, of).is_some());
+            return divides.then_some(Strategy { placements, seconds: 0.0 });
+        }
+        let mut bytes = 0.0;
+        for (tensor, placement) in operands().zip(&placements) {
+            let Tensor { dims, element_bytes, .. } = &self.tensors[*tensor];
+            bytes += mesh.local(dims, placement)? * element_bytes;
+        }
+        let divided = mesh.axes.iter().zip(rules).filter(|(_, rule)| rule.is_divided);
+        let n: f64 = divided.map(|(axis, _)| axis.size as f64).product();
+        let mut seconds = prices.op_s(op.flops / n, bytes);
+        for (at, rule) in rules.iter().enumerate() {
+            let Some(statistics) = &rule.statistics else { continue };
+            // Statistics have no dimension that the axis splits, and are of one summand.
+            let mut dims = self.tensors[*operands().nth(statistics.operand)?].dims.clone();
+            *dims.get_mut(usize::from(statistics.dim))? = 1;
+            let mut placement = placements[statistics.operand].clone();
+            for part in &mut placement {
+                if *part == Part::Split(statistics.dim) {
+                    *part = Part::Replicated;
+                }
+            }
+            let bytes = mesh.local(&dims, &placement)? * statistics.element_bytes;
+            let each_s = prices.collective_s(at, Collective::AllReduce, bytes);
+            seconds += f64::from(statistics.n_all_reduces) * each_s;
+        }
+        Some(Strategy { placements, seconds })
+    }
+}

@@ -1,0 +1,121 @@
+//! Graphs of ops on dimensions with letters, such as `bsh` of batch x tokens x hidden.
+
+use std::collections::BTreeMap;
+
+use super::graph::{Chain, Graph, Pin};
+use super::rules::{Rule, einsum, elementwise, source, sum};
+
+/// A graph and the dimensions of its tensors.
+#[derive(Clone, Debug, Default)]
+pub struct Lettered {
+    /// The graph.
+    pub graph: Graph,
+    sizes: BTreeMap<char, u64>,
+    /// By tensor the letters of its dimensions.
+    words: Vec<String>,
+    /// Copies of the ops that are added.
+    pub times: u32,
+}
+
+impl Lettered {
+    /// An empty graph with sizes of dimensions.
+    #[must_use]
+    pub fn new(sizes: &[(char, u64)]) -> Self {
+        Self { sizes: sizes.iter().copied().collect(), times: 1, ..Self::default() }
+    }
+
+    /// The size of a dimension; 1 where it has none.
+    #[must_use]
+    pub fn size(&self, letter: char) -> u64 {
+        self.sizes.get(&letter).copied().unwrap_or(1)
+    }
+
+    /// Adds a tensor.
+    pub fn tensor(&mut self, name: &str, word: &str) -> usize {
+        self.words.push(word.to_owned());
+        let dims: Vec<u64> = word.chars().map(|letter| self.size(letter)).collect();
+        self.graph.tensor(name, &dims)
+    }
+
+    /// Adds a parameter or an input.
+    pub fn source(&mut self, name: &str, word: &str) -> usize {
+        let of = self.tensor(name, word);
+        self.op(name, 0.0, [&[], &[of]], source(word));
+        of
+    }
+
+    /// Adds an op on tensors.
+    pub fn op(&mut self, name: &str, flops: f64, of: [&[usize]; 2], rules: Vec<Rule>) {
+        self.graph.op(name, flops, of, rules);
+        self.graph.ops.iter_mut().last().into_iter().for_each(|op| op.times = self.times);
+    }
+
+    /// Begins copies of equal layers that read and leave a tensor: what each reads. [`Self::ended`] ends them.
+    pub fn repeated(&mut self, name: &str, enters: usize, times: u32) -> usize {
+        self.times = times;
+        let word = self.words[enters].clone();
+        let tensor = self.tensor(name, &word);
+        self.graph.chains.push(Chain { times, tensor, enters, leaves: enters, ends: enters });
+        tensor
+    }
+
+    /// Ends the copies that were begun last, and gives what the last one leaves.
+    pub fn ended(&mut self, name: &str, leaves: usize) -> usize {
+        self.times = 1;
+        let word = self.words[leaves].clone();
+        let ends = self.tensor(name, &word);
+        let has = |op: &&super::graph::Op| op.outputs == [leaves];
+        let found = self.graph.ops.iter().find(has).map(|op| op.rules.clone());
+        let mut rules = found.unwrap_or_default();
+        rules.iter_mut().for_each(|rule| rule.parts = rule.parts.split_off(rule.parts.len() - 1));
+        self.op(name, 0.0, [&[], &[ends]], rules);
+        if let Some(chain) = self.graph.chains.last_mut() {
+            (chain.leaves, chain.ends) = (leaves, ends);
+        }
+        ends
+    }
+
+    /// Adds a product of two tensors, summed over the letters that the output lacks: two FLOPs for each element of all
+    /// dimensions.
+    pub fn einsum(&mut self, name: &str, [a, b]: [usize; 2], word: &str) -> usize {
+        let words = [self.words[a].clone(), self.words[b].clone()];
+        let letters: std::collections::BTreeSet<char> = words.concat().chars().collect();
+        let flops: f64 = letters.iter().map(|of| self.size(*of) as f64).product();
+        let rules = einsum([&words[0], &words[1]], word);
+        self.add(name, 2.0 * flops, &[a, b], word, rules)
+    }
+
+    /// Adds an op on tensors of equal dimensions, split along some letters, and of summands if it `is_sum`.
+    pub fn each(&mut self, name: &str, inputs: &[usize], (letters, is_sum): (&str, bool)) -> usize {
+        let word = self.words[inputs[0]].clone();
+        let operands = vec![word.as_str(); inputs.len() + 1];
+        let rules = if is_sum { sum(&operands, letters) } else { elementwise(&operands, letters) };
+        self.add(name, 0.0, inputs, &word, rules)
+    }
+
+    /// Adds an op with one output.
+    pub fn add(
+        &mut self,
+        name: &str,
+        flops: f64,
+        inputs: &[usize],
+        word: &str,
+        rules: Vec<Rule>,
+    ) -> usize {
+        let output = self.tensor(name, word);
+        self.op(name, flops, [inputs, &[output]], rules);
+        output
+    }
+
+    /// Has a tensor end in the placement of a source.
+    pub fn pin(&mut self, tensor: usize, like: usize) {
+        self.graph.pins.push(Pin { tensor, like });
+    }
+
+    /// Adds the gradient of a parameter, which ends in its placement.
+    pub fn gradient(&mut self, name: &str, of: [usize; 2], parameter: usize) {
+        let word = self.words[parameter].clone();
+        let gradient = self.einsum(name, of, &word);
+        self.pin(gradient, parameter);
+    }
+}
