@@ -329,8 +329,10 @@ impl Shell {
             let is_last = closes(element);
             let part = if is_last { element.trim_end_matches([')', ';']) } else { element };
             let value = self.expand(part, MAX_DEPTH)?;
-            // What is used without quotes is parted at blanks.
-            let bare = value.trim_matches(QUOTES);
+            // What is used without quotes is parted at blanks; quotes may also be around a part of it.
+            let quote = value.chars().next().filter(|first| QUOTES.contains(first));
+            let inner = quote.and_then(|quote| value[1..].strip_suffix(quote));
+            let bare = inner.unwrap_or(&value);
             all.push_str(if is_flags(bare) { bare } else { &value });
             all.push(' ');
             if all.len() > MAX_BYTES {
@@ -347,10 +349,12 @@ impl Shell {
     /// A word with values in place of names; names without a value stay.
     fn expand(&self, word: &str, depth: u32) -> Result<String, Diagnostic> {
         let mut all = String::new();
-        // A list in quotes stands for its elements.
-        let inner = word.trim_matches('"');
+        // A list in quotes is its elements, with or without the end of a command behind it.
+        let body = word.trim_end_matches([';', ')']);
+        let inner = body.trim_matches('"');
         let is_list = inner == "$@"
             || inner.starts_with("${") && inner.ends_with('}') && inner.contains("[@]");
+        let behind = if is_list { &word[body.len()..] } else { "" };
         let mut rest = if is_list { inner } else { word };
         if rest.starts_with('\'') {
             return Ok(rest.to_owned());
@@ -382,6 +386,10 @@ impl Shell {
             rest = &tail[length..];
         }
         all.push_str(rest);
+        if !behind.is_empty() {
+            all.truncate(all.trim_end().len());
+        }
+        all.push_str(behind);
         Ok(all)
     }
 

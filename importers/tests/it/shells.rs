@@ -138,6 +138,9 @@ fn variables_of_slurm_are_those_of_its_batch() {
 #[test]
 fn arrays_have_their_elements() {
     check(&[
+        ("A=(@F=\"4\" --pipeline-model-parallel-size=\"1\")\ntorchrun a.py \"${A[@]}\"", 4),
+        ("A=(@F='4' --seed='1')\ntorchrun a.py \"${A[@]}\"; echo done", 4),
+        ("A=(@F 4)\n(torchrun a.py \"${A[@]}\")", 4),
         ("T=(4 8)\n@T $T", 4),
         ("T=(4 8)\n@T ${T}", 4),
         ("A=(@F 4)\ntorchrun a.py \"${A[@]}\"", 4),

@@ -124,7 +124,9 @@ fn of_hosts(
     let price = |pool: usize, shape: &Shape| setting.price(pool, shape);
     let all = door(question, &price, control)?;
     let near = setting.on_one_host(question);
-    let Some(near) = near.filter(|near| is_able(setting, near, &all)) else { return Ok(all) };
+    let Some(near) = near.filter(|near| !all.can_serve() || is_able(setting, near, &all)) else {
+        return Ok(all);
+    };
     // A fleet that is on one host already has its ways there, too.
     let workers = decided::of_answer(setting, &all).unwrap_or_default();
     let is_there = decided::question_on(setting, &workers).links == near.links;
