@@ -4,7 +4,7 @@
 //! Letters of dimensions: `b` sequences, `s` tokens, `h` hidden, `n` query heads, `m` key and value heads, `d` elements
 //! of a head, `f` inner width, `v` vocabulary.
 
-use ir::card::{Head, TransformerCard};
+use ir::card::{Attention, Head, TransformerCard};
 
 use super::graph::Graph;
 use super::lettered::Lettered;
@@ -33,9 +33,13 @@ struct Saved {
     active: usize,
 }
 
-/// The graph of a step of so many sequences; of equal layers one copy if it `is_collapsed`.
+/// The graph of a step of so many sequences; of equal layers one copy if it `is_collapsed`. None of mixtures of experts
+/// and of latent attention, which have other ops.
 #[must_use]
-pub fn step(card: &TransformerCard, n_sequences: u64, is_collapsed: bool) -> Graph {
+pub fn step(card: &TransformerCard, n_sequences: u64, is_collapsed: bool) -> Option<Graph> {
+    if card.experts.is_some() || matches!(card.attention, Attention::Latent { .. }) {
+        return None;
+    }
     let (query, _) = card.head_dims();
     let mut of = Lettered::new(&[
         ('b', n_sequences),
@@ -52,6 +56,7 @@ pub fn step(card: &TransformerCard, n_sequences: u64, is_collapsed: bool) -> Gra
     let attention_flops = 2.0 * n_sequences as f64 * pairs * (card.n_heads * query) as f64;
     let table = of.source("embedding.weight", "vh");
     let ids = of.source("tokens", "bs");
+    of.graph.tensors[ids].element_bytes = 8.0;
     let mut x = of.add("embedding", 0.0, &[ids, table], "bsh", embedding());
     let n_copies = if is_collapsed { 1 } else { card.n_layers };
     let mut layers = Vec::new();
@@ -84,7 +89,7 @@ pub fn step(card: &TransformerCard, n_sequences: u64, is_collapsed: bool) -> Gra
     }
     let d_table = of.add("embedding.weight.grad", 0.0, &[ids, d_x], "vh", embedding_backward());
     of.pin(d_table, table);
-    of.graph
+    Some(of.graph)
 }
 
 fn forward(
@@ -179,7 +184,7 @@ fn backward(of: &mut Lettered, at: usize, layer: &Saved, (d_next, flops): (usize
 
 #[cfg(test)]
 mod tests {
-    use ir::card::{Attention, FeedForward};
+    use ir::card::{ExpertCard, FeedForward};
 
     use super::super::goldens::solved;
     use super::*;
@@ -203,12 +208,18 @@ mod tests {
 
     const FAST: (u64, f64, f64) = (8, 10e-6, 300e9);
 
+    #[test]
+    fn other_ops_have_no_graph() {
+        let mixture = TransformerCard { experts: Some(ExpertCard::default()), ..llama(1) };
+        assert_eq!(step(&mixture, 8, true), None);
+    }
+
     /// One copy of equal layers is as fast as all of them, to the digit, and the bounds meet.
     #[test]
     fn one_layer_for_all_is_exact() {
         for n_layers in [1, 2, 5] {
             let [one, all] = [true, false].map(|is_collapsed| {
-                solved(&step(&llama(n_layers), 8, is_collapsed), &[FAST]).unwrap()
+                solved(&step(&llama(n_layers), 8, is_collapsed).unwrap(), &[FAST]).unwrap()
             });
             assert!((one.seconds - all.seconds).abs() < 1e-9, "{} {}", one.seconds, all.seconds);
             for of in [&one, &all] {

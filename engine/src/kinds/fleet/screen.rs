@@ -130,8 +130,13 @@ fn proof(setting: &Setting, report: &FoundDocument<FleetFigures>, stop: StopReas
         Objective::Throughput => ("most requests/s", "requests/s"),
     };
     let plural = if figures.n_types == 1 { "" } else { "s" };
+    // Such on one host beside aggregated workers on others are in no search.
+    let transfers = match setting.on_one_host(&setting.question()) {
+        Some(_) => ", KV transfers all between hosts or all within one",
+        None => "",
+    };
     let space = format!(
-        "{} worker type{plural} (integer program), sized by formulas from {} shapes; simulated",
+        "{} worker type{plural} (integer program){transfers}, sized by formulas from {} shapes; simulated",
         thousands(figures.n_types),
         thousands(figures.n_enumerated)
     );
