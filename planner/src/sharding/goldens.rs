@@ -202,7 +202,12 @@ fn a_limit_of_memory_shards_parameters_at_rest() {
     let mut graph = layer([8, 32_768]);
     let weights = graph.ops.iter().filter(|op| op.name.starts_with('W'));
     let tensors = weights.map(|op| (op.outputs[0], 16.0)).collect();
-    let budget = |most_bytes| Budget { name: "parameters".to_owned(), most_bytes, tensors };
+    let budget = |most_bytes| Budget {
+        name: "parameters".to_owned(),
+        most_bytes,
+        tensors,
+        operands: Vec::new(),
+    };
     graph.budgets.push(budget(0.45e9));
     is(&graph, &[FAST], 16_942.21);
     graph.budgets[0].most_bytes = 0.40e9;

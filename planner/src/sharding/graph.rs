@@ -1,6 +1,6 @@
 //! Ops and tensors of a step, with the strategies of each op.
 
-use super::mesh::{Collective, Mesh, Part, Placement, Prices};
+use super::mesh::{Collective, Kernel, Load, Mesh, Part, Placement, Prices};
 use super::rules::Rule;
 
 /// A tensor.
@@ -14,6 +14,29 @@ pub struct Tensor {
     pub element_bytes: f64,
 }
 
+/// What an op is priced as.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Work {
+    /// Reads inputs and writes outputs.
+    #[default]
+    Pointwise,
+    /// Takes no time.
+    Nothing,
+    /// A source whose optimizer moves so many bytes of an element.
+    Update(f64),
+    /// Products. Number, rows, columns and depth are products of dimensions, each of an operand by number.
+    Product([Vec<(usize, u8)>; 4]),
+    /// Fused attention, of tokens that a query sees at most and elements of a head, or its backward pass.
+    Attention {
+        /// Tokens that a query sees at most.
+        tokens: u64,
+        /// Elements of a head.
+        head: u64,
+        /// Whether it is the backward pass.
+        is_backward: bool,
+    },
+}
+
 /// An op, or without inputs a source: a parameter at rest or an input of the step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Op {
@@ -25,6 +48,8 @@ pub struct Op {
     pub inputs: Vec<usize>,
     /// Numbers of tensors.
     pub outputs: Vec<usize>,
+    /// What it is priced as.
+    pub work: Work,
     /// Its strategies on one axis.
     pub rules: Vec<Rule>,
     /// Equal copies that it counts for: of repeated layers the graph has one.
@@ -62,8 +87,10 @@ pub struct Budget {
     pub name: String,
     /// Bytes at most.
     pub most_bytes: f64,
-    /// Numbers of tensors, in the placement that they are produced in, and bytes of an element.
+    /// Numbers of tensors, in the placement that they are produced in, and bytes of an element of all copies.
     pub tensors: Vec<(usize, f64)>,
+    /// Operands of ops, each by number: inputs, then outputs, in the placements of the op; bytes of an element.
+    pub operands: Vec<(usize, usize, f64)>,
 }
 
 /// A step.
@@ -106,7 +133,8 @@ impl Graph {
     /// Adds an op, or without inputs a source.
     pub fn op(&mut self, name: &str, flops: f64, of: [&[usize]; 2], rules: Vec<Rule>) {
         let [inputs, outputs] = of.map(<[usize]>::to_vec);
-        self.ops.push(Op { name: name.to_owned(), flops, inputs, outputs, rules, times: 1 });
+        let (name, work) = (name.to_owned(), Work::default());
+        self.ops.push(Op { name, flops, inputs, outputs, work, rules, times: 1 });
     }
 
     /// Strategies of an op on a mesh: products of those on one axis; of equal ones the fastest. None whose parts do not
@@ -146,19 +174,41 @@ impl Graph {
         let placements: Vec<Placement> = (0..operands().count())
             .map(|at| rules.iter().map(|rule| rule.parts[at]).collect())
             .collect();
-        if op.inputs.is_empty() {
-            let dims = operands().map(|tensor| &self.tensors[*tensor].dims);
-            let divides = dims.zip(&placements).all(|(dims, of)| mesh.local(dims, of).is_some());
-            return divides.then_some(Strategy { placements, seconds: 0.0 });
-        }
-        let mut bytes = 0.0;
+        let (mut elements, mut bytes) = (0.0, 0.0);
         for (tensor, placement) in operands().zip(&placements) {
             let Tensor { dims, element_bytes, .. } = &self.tensors[*tensor];
-            bytes += mesh.local(dims, placement)? * element_bytes;
+            let local = mesh.local(dims, placement)?;
+            elements += local;
+            bytes += local * element_bytes;
         }
         let divided = mesh.axes.iter().zip(rules).filter(|(_, rule)| rule.is_divided);
         let n: f64 = divided.map(|(axis, _)| axis.size as f64).product();
-        let mut seconds = prices.op_s(op.flops / n, bytes);
+        let extent = |of: &Vec<(usize, u8)>| -> u64 {
+            let local = |(operand, dim): &(usize, u8)| {
+                let tensor = operands().nth(*operand).copied().unwrap_or_default();
+                let whole = self.tensors[tensor].dims[usize::from(*dim)];
+                let split = mesh.axes.iter().zip(&placements[*operand]);
+                let split = split.filter(|(_, part)| **part == Part::Split(*dim));
+                split.fold(whole, |size, (axis, _)| size / axis.size.max(1))
+            };
+            of.iter().map(local).fold(1, u64::saturating_mul)
+        };
+        let load = |bytes, kernel| Load { flops: op.flops / n, bytes, kernel };
+        let mut seconds = match &op.work {
+            Work::Nothing => 0.0,
+            Work::Pointwise if op.inputs.is_empty() => 0.0,
+            Work::Pointwise => prices.op_s(&load(bytes, Kernel::Pointwise)),
+            Work::Update(each) => prices.op_s(&load(elements * each, Kernel::Pointwise)),
+            Work::Product(of) => {
+                let [number, rows, columns, depth] = of;
+                let extents = [number, rows, columns, depth].map(extent);
+                prices.op_s(&load(bytes, Kernel::Product(extents)))
+            }
+            Work::Attention { tokens, head, is_backward } => {
+                let (tokens, head, is_backward) = (*tokens, *head, *is_backward);
+                prices.op_s(&load(bytes, Kernel::Attention { tokens, head, is_backward }))
+            }
+        };
         for (at, rule) in rules.iter().enumerate() {
             let Some(statistics) = &rule.statistics else { continue };
             // Statistics have no dimension that the axis splits, and are of one summand.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::graph::{Chain, Graph, Pin};
+use super::graph::{Chain, Graph, Pin, Work};
 use super::rules::{Rule, einsum, elementwise, source, sum};
 
 /// A graph and the dimensions of its tensors.
@@ -15,13 +15,20 @@ pub struct Lettered {
     words: Vec<String>,
     /// Copies of the ops that are added.
     pub times: u32,
+    /// Equal layers that they are of.
+    pub copies: u32,
+    /// Bytes of an element of a tensor.
+    pub element_bytes: f64,
+    /// Tensors that are stored between passes, and their copies.
+    pub stored: Vec<(usize, u32)>,
 }
 
 impl Lettered {
     /// An empty graph with sizes of dimensions.
     #[must_use]
     pub fn new(sizes: &[(char, u64)]) -> Self {
-        Self { sizes: sizes.iter().copied().collect(), times: 1, ..Self::default() }
+        let sizes = sizes.iter().copied().collect();
+        Self { sizes, times: 1, copies: 1, element_bytes: 2.0, ..Self::default() }
     }
 
     /// The size of a dimension; 1 where it has none.
@@ -34,7 +41,27 @@ impl Lettered {
     pub fn tensor(&mut self, name: &str, word: &str) -> usize {
         self.words.push(word.to_owned());
         let dims: Vec<u64> = word.chars().map(|letter| self.size(letter)).collect();
-        self.graph.tensor(name, &dims)
+        let number = self.graph.tensor(name, &dims);
+        self.graph.tensors[number].element_bytes = self.element_bytes;
+        number
+    }
+
+    /// States what the op that was added last is priced as.
+    pub fn priced(&mut self, work: Work) {
+        self.graph.ops.iter_mut().last().into_iter().for_each(|op| op.work = work.clone());
+    }
+
+    /// Adds a tensor that is stored until the backward pass, in a placement of its own: what that pass reads.
+    pub fn store(&mut self, tensor: usize) -> usize {
+        let name = format!("{}.stored", self.graph.tensors[tensor].name);
+        let word = self.words[tensor].clone();
+        let rules = elementwise(&[&word, &word], &word);
+        let times = std::mem::replace(&mut self.times, self.copies);
+        let stored = self.add(&name, 0.0, &[tensor], &word, rules);
+        self.priced(Work::Nothing);
+        self.times = times;
+        self.stored.push((stored, self.copies));
+        stored
     }
 
     /// Adds a parameter or an input.
@@ -52,7 +79,7 @@ impl Lettered {
 
     /// Begins copies of equal layers that read and leave a tensor: what each reads. [`Self::ended`] ends them.
     pub fn repeated(&mut self, name: &str, enters: usize, times: u32) -> usize {
-        self.times = times;
+        (self.times, self.copies) = (times, times);
         let word = self.words[enters].clone();
         let tensor = self.tensor(name, &word);
         self.graph.chains.push(Chain { times, tensor, enters, leaves: enters, ends: enters });
@@ -61,7 +88,7 @@ impl Lettered {
 
     /// Ends the copies that were begun last, and gives what the last one leaves.
     pub fn ended(&mut self, name: &str, leaves: usize) -> usize {
-        self.times = 1;
+        (self.times, self.copies) = (1, 1);
         let word = self.words[leaves].clone();
         let ends = self.tensor(name, &word);
         let has = |op: &&super::graph::Op| op.outputs == [leaves];
@@ -82,7 +109,19 @@ impl Lettered {
         let letters: std::collections::BTreeSet<char> = words.concat().chars().collect();
         let flops: f64 = letters.iter().map(|of| self.size(*of) as f64).product();
         let rules = einsum([&words[0], &words[1]], word);
-        self.add(name, 2.0 * flops, &[a, b], word, rules)
+        let output = self.add(name, 2.0 * flops, &[a, b], word, rules);
+        let is_in = |of: char| [&words[0], &words[1], word].map(|operand| operand.contains(of));
+        let of = |wanted: [bool; 3]| {
+            let letters = letters.iter().filter(|of| is_in(**of) == wanted);
+            let operand = usize::from(!wanted[0]);
+            let at = letters.filter_map(|of| words[operand].find(*of));
+            at.map(|dim| (operand, dim as u8)).collect()
+        };
+        let number = of([true; 3]);
+        let [rows, columns, depth] =
+            [[true, false, true], [false, true, true], [true, true, false]].map(of);
+        self.priced(Work::Product([number, rows, columns, depth]));
+        output
     }
 
     /// Adds an op on tensors of equal dimensions, split along some letters, and of summands if it `is_sum`.

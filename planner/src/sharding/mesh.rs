@@ -43,10 +43,39 @@ pub enum Collective {
     AllToAll,
 }
 
+/// What an op does on a device.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Load {
+    /// FLOPs.
+    pub flops: f64,
+    /// Bytes of inputs and outputs.
+    pub bytes: f64,
+    /// The kernel that does it.
+    pub kernel: Kernel,
+}
+
+/// A kernel of an op.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kernel {
+    /// Reads inputs and writes outputs.
+    Pointwise,
+    /// So many products of rows x depth by depth x columns: number, rows, columns, depth.
+    Product([u64; 4]),
+    /// Fused attention.
+    Attention {
+        /// Tokens that a query sees at most.
+        tokens: u64,
+        /// Elements of a head.
+        head: u64,
+        /// Whether it is the backward pass.
+        is_backward: bool,
+    },
+}
+
 /// Prices of work on a device and of collectives.
 pub trait Prices {
-    /// Seconds of an op with so many FLOPs and bytes of inputs and outputs on each device.
-    fn op_s(&self, flops: f64, bytes: f64) -> f64;
+    /// Seconds of an op on each device.
+    fn op_s(&self, load: &Load) -> f64;
     /// Seconds of a collective over an axis, by number; `bytes` is the tensor before that axis splits it.
     fn collective_s(&self, axis: usize, of: Collective, bytes: f64) -> f64;
 }
@@ -142,8 +171,9 @@ pub struct Rings {
 }
 
 impl Prices for Rings {
-    fn op_s(&self, flops: f64, bytes: f64) -> f64 {
-        (flops / self.flops_per_s).max(bytes / self.memory_bytes_per_s) + self.launch_s
+    fn op_s(&self, load: &Load) -> f64 {
+        let memory_s = load.bytes / self.memory_bytes_per_s;
+        (load.flops / self.flops_per_s).max(memory_s) + self.launch_s
     }
 
     fn collective_s(&self, axis: usize, of: Collective, bytes: f64) -> f64 {

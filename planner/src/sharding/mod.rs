@@ -36,14 +36,16 @@ pub mod decoder;
 pub mod graph;
 pub mod lettered;
 pub mod mesh;
+pub mod priced;
 pub mod program;
 pub mod rules;
+pub mod training;
 
 #[cfg(test)]
 mod goldens;
 #[cfg(test)]
 mod laws;
 
-pub use graph::{Budget, Chain, Graph, Op, Pin, Tensor};
-pub use mesh::{Axis, Collective, Mesh, Part, Placement, Prices};
+pub use graph::{Budget, Chain, Graph, Op, Pin, Tensor, Work};
+pub use mesh::{Axis, Collective, Kernel, Load, Mesh, Part, Placement, Prices};
 pub use program::{Refused, Sharding, Step, plan};

@@ -68,6 +68,8 @@ pub enum Refused {
     Producer(String),
     /// Limits and pins leave nothing.
     Infeasible,
+    /// Models whose ops have no rules.
+    NoGraph,
     /// Time ended, or the solver failed.
     NotSolved,
 }
@@ -78,6 +80,7 @@ impl fmt::Display for Refused {
             Self::NoStrategy(op) => write!(f, "no strategy of {op} divides its tensors"),
             Self::Producer(tensor) => write!(f, "{tensor} needs one op that produces it"),
             Self::Infeasible => write!(f, "limits of memory leave no strategies"),
+            Self::NoGraph => write!(f, "mixtures of experts and latent attention have no rules"),
             Self::NotSolved => write!(f, "not solved in time"),
         }
     }
@@ -334,12 +337,19 @@ impl<'a> Space<'a> {
     fn budgets(&self, program: &mut Program) {
         for budget in &self.graph.budgets {
             let mut terms = Vec::new();
-            for (tensor, element_bytes) in &budget.tensors {
-                let dims = &self.graph.tensors[*tensor].dims;
-                let times = f64::from(self.times(*tensor));
-                for (placement, columns) in self.produced(*tensor) {
+            let tensors = budget.tensors.iter();
+            let produced = tensors.map(|(tensor, each)| (*tensor, self.produced(*tensor), *each));
+            let operand = |(op, operand, each): &(usize, usize, f64)| {
+                let of = &self.graph.ops[*op];
+                let tensor = of.inputs.iter().chain(&of.outputs).nth(*operand);
+                let tensor = tensor.copied().unwrap_or_default();
+                (tensor, self.by_placement(*op, *operand), *each)
+            };
+            for (tensor, by, each) in produced.chain(budget.operands.iter().map(operand)) {
+                let dims = &self.graph.tensors[tensor].dims;
+                for (placement, columns) in by {
                     let part = self.mesh.local(dims, &placement).unwrap_or(f64::INFINITY);
-                    let part = times * part * element_bytes / budget.most_bytes;
+                    let part = part * each / budget.most_bytes;
                     terms.extend(columns.into_iter().map(|(column, by)| (column, -part * by)));
                 }
             }
@@ -362,7 +372,8 @@ impl<'a> Space<'a> {
             };
             let [enters, leaves, ends] = [chain.enters, chain.leaves, chain.ends].map(of_op);
             (leaves == ends).then_some(())?;
-            Some(vec![(enters?, 1), (leaves?, chain.times - 1)])
+            let first = times / chain.times.max(1);
+            Some(vec![(enters?, first), (leaves?, times - first)])
         };
         let inputs = self.graph.ops.iter().zip(&strategies).flat_map(|(op, strategy)| {
             let of = |(tensor, to)| (tensor, op.times, to);

@@ -1,0 +1,328 @@
+//! A training step within the memory of devices.
+//!
+//! A device holds its parts of parameters, gradients and optimizer states, what passes store, and at each op the
+//! inputs and outputs of that. A row of the program for each op would make it large: rows join it where a plan
+//! without them breaks them. What no plan of fewer rows is below, none of all rows is.
+
+use std::collections::BTreeSet;
+
+use ir::card::TransformerCard;
+
+use super::decoder::{self, Run, Step};
+use super::graph::{Budget, Graph, Strategy, Work};
+use super::mesh::{Mesh, Prices};
+use super::program::{Refused, Sharding, plan};
+use crate::run::Control;
+
+/// Rows that join at once.
+const ROWS: usize = 4;
+
+/// What memory of a device is taken by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Memory {
+    /// Bytes of a parameter at rest: gradients, master weights and optimizer states.
+    pub state_bytes: f64,
+    /// Bytes of a logit beside its own, where its loss is computed.
+    pub logit_bytes: f64,
+    /// What is taken before any tensor.
+    pub resident_bytes: f64,
+    /// What a device can hold.
+    pub most_bytes: f64,
+}
+
+/// A step that is asked for.
+#[derive(Clone, Copy)]
+pub struct Question<'a> {
+    /// The model.
+    pub card: &'a TransformerCard,
+    /// Its devices.
+    pub mesh: &'a Mesh,
+    /// Prices of these.
+    pub prices: &'a dyn Prices,
+    /// How a step of all samples would run at once.
+    pub run: Run,
+    /// What takes memory.
+    pub memory: Memory,
+}
+
+/// A step within memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Planned {
+    /// The ops of a micro-batch.
+    pub step: Step,
+    /// Their strategies.
+    pub sharding: Sharding,
+    /// Micro-batches, one after another.
+    pub accumulation: u64,
+    /// Whether layers run again in the backward pass.
+    pub recomputes: bool,
+    /// Most bytes of a device, and the op at which it holds them.
+    pub peak: (f64, String),
+    /// Ops whose rows of memory bind.
+    pub rows: Vec<String>,
+}
+
+impl Planned {
+    /// Seconds of the step.
+    #[must_use]
+    pub fn seconds(&self) -> f64 {
+        self.accumulation as f64 * self.sharding.seconds
+    }
+
+    /// What no sharding of its micro-batches takes less than.
+    #[must_use]
+    pub fn bound_s(&self) -> f64 {
+        self.accumulation as f64 * self.sharding.bound_s
+    }
+}
+
+impl Question<'_> {
+    /// The ops of one of so many micro-batches; none of models that [`decoder::step`] has none of.
+    #[must_use]
+    pub fn step(&self, accumulation: u64, recomputes: bool) -> Option<Step> {
+        let n_sequences = self.run.n_sequences / accumulation;
+        let update_bytes = self.run.update_bytes / accumulation as f64;
+        let run = Run { n_sequences, update_bytes, recomputes, stores: true, ..self.run };
+        decoder::step(self.card, &run)
+    }
+
+    /// Bytes of a device at each op that takes time.
+    #[must_use]
+    pub fn budgets(&self, step: &Step) -> Vec<Budget> {
+        let Memory { state_bytes, logit_bytes, resident_bytes, most_bytes } = self.memory;
+        let element = |tensor: usize| step.graph.tensors[tensor].element_bytes;
+        let states = step.parameters.iter().map(|(of, n)| (*of, f64::from(*n) * state_bytes));
+        let stored = step.stored.iter().map(|(of, n)| (*of, f64::from(*n) * element(*of)));
+        let weights: BTreeSet<usize> = step.parameters.iter().map(|(tensor, _)| *tensor).collect();
+        let is_stored = |tensor: usize| {
+            let mut ops = step.graph.ops.iter();
+            ops.any(|op| op.work == Work::Nothing && op.inputs == [tensor])
+        };
+        // Weights of the ends have no copy that is stored, and are there as they are at rest.
+        let ends = weights.iter().filter(|tensor| !is_stored(**tensor));
+        let ends: Vec<(usize, f64)> = ends.map(|tensor| (*tensor, element(*tensor))).collect();
+        let always: Vec<(usize, f64)> = states.chain(stored).chain(ends).collect();
+        let ops = step.graph.ops.iter().enumerate();
+        let takes = ops.filter(|(_, op)| !op.inputs.is_empty() && op.work != Work::Nothing);
+        let budget = |(number, op): (usize, &super::graph::Op)| {
+            let operands = op.inputs.iter().chain(&op.outputs).enumerate().map(|(at, tensor)| {
+                let is_loss = op.name == decoder::LOSS && at == 0;
+                (number, at, element(*tensor) + if is_loss { logit_bytes } else { 0.0 })
+            });
+            Budget {
+                name: op.name.clone(),
+                most_bytes: most_bytes - resident_bytes,
+                tensors: always.clone(),
+                operands: operands.collect(),
+            }
+        };
+        takes.map(budget).collect()
+    }
+
+    /// The best sharding of a step within memory, with the rows that bind.
+    ///
+    /// # Errors
+    /// Those of [`plan`]; where memory does not suffice, the rows that have no solution together.
+    pub fn within(
+        &self,
+        step: &Step,
+        control: &Control,
+    ) -> Result<(Sharding, Vec<String>), (Refused, Vec<String>)> {
+        let all = self.budgets(step);
+        let mut graph = Graph { budgets: Vec::new(), ..step.graph.clone() };
+        let mut joined: Vec<usize> = Vec::new();
+        loop {
+            let names = || joined.iter().map(|at| all[*at].name.clone()).collect::<Vec<_>>();
+            let sharding =
+                plan(&graph, self.mesh, self.prices, control).map_err(|error| (error, names()))?;
+            let used = |budget: &Budget| used(&graph, self.mesh, budget, &sharding.strategies);
+            let over = |budget: &Budget| used(budget) / budget.most_bytes.max(1.0) - 1.0;
+            let mut broken: Vec<(f64, usize)> =
+                all.iter().map(over).zip(0..).filter(|(over, _)| *over > 1e-9).collect();
+            broken.sort_by(|one, other| other.0.total_cmp(&one.0));
+            broken.retain(|(_, at)| !joined.contains(at));
+            if broken.is_empty() {
+                return Ok((sharding, names()));
+            }
+            for (_, at) in broken.into_iter().take(ROWS) {
+                joined.push(at);
+                graph.budgets.push(all[at].clone());
+            }
+        }
+    }
+
+    /// The fastest of the steps of fewest micro-batches that fit, and of twice as many where memory binds, with and
+    /// without recompute of layers. Micro-batches are powers of two that divide the samples.
+    ///
+    /// # Errors
+    /// As [`Self::within`]; [`Refused::NoGraph`].
+    pub fn plan(&self, control: &Control) -> Result<Planned, (Refused, Vec<String>)> {
+        let mut best: Option<Planned> = None;
+        let mut last = (Refused::Infeasible, Vec::new());
+        for recomputes in [false, true] {
+            let mut n_found = 0;
+            let powers = (0..64).map(|power| 1_u64 << power);
+            let fits = |n: &u64| self.run.n_sequences.is_multiple_of(*n);
+            for accumulation in powers.take_while(fits) {
+                let none = || (Refused::NoGraph, Vec::new());
+                let step = self.step(accumulation, recomputes).ok_or_else(none)?;
+                if !self.may_fit(&step) {
+                    continue;
+                }
+                match self.within(&step, control) {
+                    Ok((sharding, rows)) => {
+                        let is_bound = !rows.is_empty();
+                        let at = Planned {
+                            peak: self.peak(&step, &sharding.strategies),
+                            step,
+                            sharding,
+                            accumulation,
+                            recomputes,
+                            rows,
+                        };
+                        if best.as_ref().is_none_or(|best| at.seconds() < best.seconds()) {
+                            best = Some(at);
+                        }
+                        n_found += 1;
+                        // Where memory binds, half of a micro-batch may be faster.
+                        if !is_bound || n_found > 1 {
+                            break;
+                        }
+                    }
+                    Err((Refused::Infeasible | Refused::NoStrategy(_), rows)) => {
+                        last = (Refused::Infeasible, rows);
+                    }
+                    Err(error) => return best.ok_or(error),
+                }
+            }
+            // Where nothing binds, running layers again costs time alone.
+            if best.as_ref().is_some_and(|of| of.rows.is_empty() && of.accumulation == 1) {
+                break;
+            }
+        }
+        best.ok_or(last)
+    }
+
+    /// Whether every row has a solution by itself.
+    fn may_fit(&self, step: &Step) -> bool {
+        let n: f64 = self.mesh.axes.iter().map(|axis| axis.size as f64).product();
+        let elements = |tensor: usize| {
+            step.graph.tensors[tensor].dims.iter().map(|size| *size as f64).product::<f64>()
+        };
+        let least = |budget: &Budget| {
+            let tensors = budget.tensors.iter();
+            tensors.map(|(tensor, each)| each * elements(*tensor) / n).sum::<f64>()
+        };
+        self.budgets(step).iter().all(|budget| least(budget) <= budget.most_bytes)
+    }
+
+    /// Most bytes of a device, and where.
+    #[must_use]
+    pub fn peak(&self, step: &Step, strategies: &[Strategy]) -> (f64, String) {
+        let of = |budget: Budget| {
+            let bytes = used(&step.graph, self.mesh, &budget, strategies);
+            (bytes + self.memory.resident_bytes, budget.name)
+        };
+        let all = self.budgets(step).into_iter().map(of);
+        all.max_by(|one, other| one.0.total_cmp(&other.0)).unwrap_or_default()
+    }
+}
+
+/// Bytes that strategies take of a budget.
+#[must_use]
+pub fn used(graph: &Graph, mesh: &Mesh, budget: &Budget, strategies: &[Strategy]) -> f64 {
+    let local = |tensor: usize, placement| {
+        mesh.local(&graph.tensors[tensor].dims, placement).unwrap_or(f64::INFINITY)
+    };
+    let produced = |tensor: usize| {
+        let of = |(at, op): (usize, &super::graph::Op)| {
+            let place = op.outputs.iter().position(|output| *output == tensor)?;
+            strategies[at].placements.get(op.inputs.len() + place)
+        };
+        graph.ops.iter().enumerate().find_map(of)
+    };
+    let tensors = budget.tensors.iter().map(|(tensor, each)| {
+        produced(*tensor).map_or(0.0, |placement| each * local(*tensor, placement))
+    });
+    let operands = budget.operands.iter().map(|(op, operand, each)| {
+        let of = &graph.ops[*op];
+        let tensor = of.inputs.iter().chain(&of.outputs).nth(*operand);
+        tensor.map_or(0.0, |tensor| each * local(*tensor, &strategies[*op].placements[*operand]))
+    });
+    tensors.sum::<f64>() + operands.sum::<f64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::goldens::mesh;
+    use super::*;
+    use crate::run::Limits;
+
+    const FAST: (u64, f64, f64) = (8, 10e-6, 300e9);
+
+    fn planned(most_bytes: f64) -> Result<Planned, (Refused, Vec<String>)> {
+        let card = decoder::tests::llama(4);
+        let (mesh, prices) = mesh(&[FAST]);
+        let memory =
+            Memory { state_bytes: 16.0, logit_bytes: 4.0, resident_bytes: 1e9, most_bytes };
+        let run = Run::timed(64, true);
+        let question = Question { card: &card, mesh: &mesh, prices: &prices, run, memory };
+        let planned = question.plan(&Control::new(&Limits::default()))?;
+        assert!(planned.peak.0 <= most_bytes * (1.0 + 1e-9), "{:?}", planned.peak);
+        assert!(planned.seconds() - planned.bound_s() < 1e-9, "{planned:?}");
+        Ok(planned)
+    }
+
+    /// Less memory: first states and copies of weights are shared out, then there are micro-batches or layers run
+    /// again, then nothing fits.
+    #[test]
+    fn less_memory_is_never_faster() {
+        let mut before = 0.0;
+        let mut last = None;
+        for gigabytes in [400.0, 60.0, 30.0, 15.0, 8.0] {
+            let Ok(planned) = planned(gigabytes * 1e9) else { panic!("{gigabytes} GB") };
+            assert!(planned.seconds() >= before, "{gigabytes} GB");
+            before = planned.seconds();
+            last = Some(planned);
+        }
+        let last = last.unwrap();
+        assert!(last.accumulation > 1 || last.recomputes, "{}", last.accumulation);
+        let Err((refused, rows)) = planned(4e9) else { panic!("4 GB") };
+        assert_eq!((refused, rows.is_empty()), (Refused::Infeasible, true));
+    }
+
+    /// By hand: parameters and their states of a device at rest, as FSDP shares them out, and what an op reads and
+    /// writes beside.
+    #[test]
+    fn bytes_at_an_op_by_hand() {
+        let card = decoder::tests::llama(4);
+        let (mesh, prices) = mesh(&[FAST]);
+        let memory =
+            Memory { state_bytes: 16.0, logit_bytes: 4.0, resident_bytes: 0.0, most_bytes: 80e9 };
+        let run = Run::timed(8, true);
+        let question = Question { card: &card, mesh: &mesh, prices: &prices, run, memory };
+        let step = question.step(1, false).unwrap();
+        let whole = vec![vec![super::super::mesh::Part::Replicated]; 16];
+        let strategies: Vec<Strategy> = (step.graph.ops.iter())
+            .map(|_| Strategy { placements: whole.clone(), seconds: 0.0 })
+            .collect();
+        let budgets = question.budgets(&step);
+        let of = |name: &str| {
+            let budget = budgets.iter().find(|budget| budget.name == name).unwrap();
+            used(&step.graph, &mesh, budget, &strategies)
+        };
+        // Four layers of 218,103,808 - 8,192 parameters of matrices; embedding and head.
+        let layer = 2.0 * 4096.0 * 4096.0 + 2.0 * 4096.0 * 1024.0 + 3.0 * 4096.0 * 14_336.0;
+        let ends = 2.0 * 128_256.0 * 4096.0;
+        let tokens = 8.0 * 4096.0;
+        // Inputs, both norms, queries, keys, values, what attention leaves, the sum, gate, up and their product.
+        let activations = tokens * (6.0 * 4096.0 + 2.0 * 1024.0 + 3.0 * 14_336.0);
+        let always = 18.0 * (4.0 * layer + ends) + 4.0 * 2.0 * activations;
+        let logits = tokens * 128_256.0;
+        let near = |found: f64, wanted: f64| {
+            assert!((found / wanted - 1.0).abs() < 1e-12, "{found} {wanted}")
+        };
+        near(of(decoder::LOSS), always + logits * (2.0 + 4.0 + 2.0));
+        near(of("layers.0.mlp_norm"), always + tokens * 4096.0 * 4.0);
+    }
+}
