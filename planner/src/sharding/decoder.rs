@@ -108,12 +108,13 @@ pub fn step(card: &TransformerCard, run: &Run) -> Option<Step> {
     let mut x = of.add("embedding", 0.0, &[ids, table], "bsh", embedding());
     let n_copies = if is_collapsed { 1 } else { card.n_layers };
     let mut layers = Vec::new();
+    let label = |at: u32| if is_collapsed { "*".to_owned() } else { at.to_string() };
     for at in 0..n_copies {
         if is_collapsed {
             x = of.repeated("layers.input", x, card.n_layers);
         }
         of.times = of.copies * if run.recomputes { 2 } else { 1 };
-        let (saved, next) = forward(&mut of, (at, card, run), x, attention_flops);
+        let (saved, next) = forward(&mut of, (&label(at), card, run), x, attention_flops);
         layers.push(saved);
         of.times = of.copies;
         x = if is_collapsed { of.ended("layers.output", next) } else { next };
@@ -128,11 +129,11 @@ pub fn step(card: &TransformerCard, run: &Run) -> Option<Step> {
     gradient(&mut of, run, "head.weight.grad", ([last, d_logits], head));
     let d_last = of.einsum("head.backward", [d_logits, head], "bsh");
     let mut d_x = of.each("norm.backward", &[x, d_last], NORM);
-    for (at, layer) in layers.iter().enumerate().rev() {
+    for (at, layer) in (0..).zip(&layers).collect::<Vec<_>>().into_iter().rev() {
         if is_collapsed {
             d_x = of.repeated("layers.output.grad", d_x, card.n_layers);
         }
-        d_x = backward(&mut of, (at, card, run), layer, (d_x, attention_flops));
+        d_x = backward(&mut of, (&label(at), card, run), layer, (d_x, attention_flops));
         if is_collapsed {
             d_x = of.ended("layers.input.grad", d_x);
         }
@@ -172,7 +173,7 @@ fn store(of: &mut Lettered, run: &Run, tensor: usize, is_there: bool) -> usize {
 
 fn forward(
     of: &mut Lettered,
-    (at, card, run): (u32, &TransformerCard, &Run),
+    (at, card, run): (&str, &TransformerCard, &Run),
     input: usize,
     flops: f64,
 ) -> (Saved, usize) {
@@ -224,7 +225,7 @@ fn core(card: &TransformerCard, is_backward: bool) -> Work {
 
 fn backward(
     of: &mut Lettered,
-    (at, card, run): (usize, &TransformerCard, &Run),
+    (at, card, run): (&str, &TransformerCard, &Run),
     layer: &Saved,
     (d_next, flops): (usize, f64),
 ) -> usize {

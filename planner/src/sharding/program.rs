@@ -164,6 +164,50 @@ pub fn plan(
     Ok(sharding)
 }
 
+/// What strategies take that are stated by the placements of each op's inputs and outputs, without a bound.
+///
+/// # Errors
+/// [`Refused::NoStrategy`] for placements that an op has no strategy of; [`Refused::Infeasible`] where a tensor
+/// does not get from one op to another.
+pub fn stated(
+    graph: &Graph,
+    mesh: &Mesh,
+    prices: &dyn Prices,
+    placements: &[Vec<Placement>],
+) -> Result<Sharding, Refused> {
+    let space = Space::of(graph, mesh, prices)?;
+    let ops = graph.ops.iter().zip(&space.strategies).zip(placements);
+    let chosen: Vec<usize> = ops
+        .map(|((op, strategies), of)| {
+            let found = strategies.iter().position(|strategy| strategy.placements == *of);
+            found.ok_or_else(|| Refused::NoStrategy(op.name.clone()))
+        })
+        .collect::<Result<_, _>>()?;
+    space.sharding(&chosen).ok_or(Refused::Infeasible)
+}
+
+/// Strategies of one op, and seconds of all ops with each in place of the stated one; infinite where a tensor does
+/// not get from one op to another.
+#[must_use]
+pub fn alternatives(
+    graph: &Graph,
+    (mesh, prices): (&Mesh, &dyn Prices),
+    placements: &[Vec<Placement>],
+    op: usize,
+) -> Vec<(Strategy, f64)> {
+    let seconds = |strategy: &Strategy| {
+        let mut all = placements.to_vec();
+        all[op].clone_from(&strategy.placements);
+        stated(graph, mesh, prices, &all).map_or(f64::INFINITY, |of| of.seconds)
+    };
+    let strategies = graph.strategies(&graph.ops[op], mesh, prices);
+    strategies
+        .into_iter()
+        .map(|strategy| (seconds(&strategy), strategy))
+        .map(|(s, of)| (of, s))
+        .collect()
+}
+
 impl<'a> Space<'a> {
     fn of(graph: &'a Graph, mesh: &'a Mesh, prices: &'a dyn Prices) -> Result<Self, Refused> {
         let mut space = Self {

@@ -1,0 +1,142 @@
+//! A sharding as people read it.
+
+use documents::plan::sharding::ShardingDocument;
+use ir::diagnostic::Diagnostic;
+use planner::sharding::program;
+use serde_json::{Value, json};
+
+use super::Sharding;
+use super::plan::{of_parts, word};
+use super::setting::Setting;
+use crate::answer::page::{Column, Page};
+use crate::answer::rows::Rows;
+use crate::kinds::kind::{Asked, Legal};
+use crate::request::subject::Subject;
+
+/// Where a step goes; what other strategies of an op would add, where one is named.
+///
+/// # Errors
+/// `unknown-op`.
+pub fn explain(on: Legal<'_, Sharding>, query: &Asked<'_>) -> Result<Value, Diagnostic> {
+    if let Subject::Op(name) = query.subject {
+        return of_op(on, name, (query.rows, query.page));
+    }
+    let stated = on.plan.sharding.clone().unwrap_or_default();
+    axes(on.setting, &stated).iter().for_each(|line| query.page.line(line));
+    let redistributions = table(&stated, query.rows, query.page);
+    let (graph, strategies) = (&on.judged.step.graph, &on.judged.sharding.strategies);
+    let columns = Column::row("op | inputs | outputs | #ms, all layers");
+    let mut rows = Vec::new();
+    let mut documents = Vec::new();
+    for (op, strategy) in graph.ops.iter().zip(strategies) {
+        let words = |at: std::ops::Range<usize>| {
+            strategy.placements[at].iter().map(|of| of_parts(of)).collect::<Vec<_>>().join(" ")
+        };
+        let n = op.inputs.len();
+        let seconds = f64::from(op.times) * strategy.seconds;
+        let [inputs, outputs] = [words(0..n), words(n..strategy.placements.len())];
+        documents.push(json!({
+            "op": op.name, "inputs": inputs, "outputs": outputs, "seconds": seconds
+        }));
+        rows.push(vec![op.name.clone(), inputs, outputs, format!("{:.3}", 1e3 * seconds)]);
+    }
+    query.rows.table(&columns, rows.into_iter(), query.page);
+    Ok(json!({
+        "seconds": on.judged.seconds(), "ops": documents, "redistributions": redistributions
+    }))
+}
+
+/// Strategies of an op, and what the step would take with each in place of its own, all else the same.
+fn of_op(
+    on: Legal<'_, Sharding>,
+    name: &str,
+    (rows, page): (Rows, &Page),
+) -> Result<Value, Diagnostic> {
+    let graph = &on.judged.step.graph;
+    let Some(at) = graph.ops.iter().position(|op| op.name == name) else {
+        let names: Vec<&str> = graph.ops.iter().map(|op| op.name.as_str()).collect();
+        let message = format!("the step has no op `{name}`");
+        return Err(Diagnostic::usage("unknown-op", message)
+            .hint(ir::nearest::among(name, names.iter().copied())));
+    };
+    let strategies = &on.judged.sharding.strategies;
+    let placements: Vec<_> = strategies.iter().map(|of| of.placements.clone()).collect();
+    let all = on.setting.with(|question| {
+        program::alternatives(graph, (question.mesh, question.prices), &placements, at)
+    });
+    let n = on.judged.accumulation as f64;
+    let now = on.judged.seconds();
+    let mut all: Vec<(Vec<String>, f64, f64)> = all
+        .into_iter()
+        .map(|(strategy, seconds)| {
+            let words = strategy.placements.iter().map(|of| of_parts(of)).collect();
+            (words, strategy.seconds, n * seconds - now)
+        })
+        .collect();
+    all.sort_by(|one, other| one.2.total_cmp(&other.2));
+    let columns = Column::row("inputs | outputs | #us | #step, ms more");
+    let n_inputs = graph.ops[at].inputs.len();
+    let table = all.iter().map(|(words, seconds, more)| {
+        let (inputs, outputs) = words.split_at(n_inputs);
+        let more = if more.is_finite() { format!("{:+.3}", 1e3 * more) } else { "-".to_owned() };
+        vec![inputs.join(" "), outputs.join(" "), format!("{:.1}", 1e6 * seconds), more]
+    });
+    rows.table(&columns, table, page);
+    page.line("`-`: no collective makes partial sums of what the other ops leave or want");
+    let documents = all.iter().map(|(words, seconds, more)| {
+        json!({ "placements": words, "op_seconds": seconds, "step_seconds_more": more })
+    });
+    Ok(json!({ "op": name, "strategies": documents.collect::<Vec<_>>() }))
+}
+
+/// By axis, which dimensions of activations and parameters it splits, in words.
+#[must_use]
+pub fn axes(setting: &Setting, stated: &ShardingDocument) -> Vec<String> {
+    let of_axis = |(at, axis): (usize, &planner::sharding::Axis)| {
+        let mut kinds: Vec<(String, usize)> = Vec::new();
+        for op in stated.ops.iter().filter(|op| op.inputs.is_empty() && op.op.ends_with("weight")) {
+            let part = op.outputs.first().and_then(|of| of.get(at)).cloned().unwrap_or_default();
+            match kinds.iter_mut().find(|(other, _)| *other == part) {
+                Some((_, n)) => *n += 1,
+                None => kinds.push((part, 1)),
+            }
+        }
+        kinds.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+        let words: Vec<String> = kinds.iter().map(|(part, n)| format!("{n} {part}")).collect();
+        let sent = (stated.redistributions.iter())
+            .filter(|step| step.collectives.iter().any(|of| of.axis == axis.name))
+            .map(|step| u64::from(step.times))
+            .sum::<u64>();
+        format!(
+            "axis `{}`: parameters {}; {sent} collectives of a micro-batch",
+            axis.name,
+            words.join(", ")
+        )
+    };
+    setting.mesh.axes.iter().enumerate().map(of_axis).collect()
+}
+
+/// Redistributions, those that take longest first; the same for programs.
+pub fn table(stated: &ShardingDocument, rows: Rows, page: &Page) -> Vec<Value> {
+    let mut all: Vec<_> = stated.redistributions.iter().collect();
+    let total = |step: &documents::plan::sharding::RedistributionDocument| {
+        f64::from(step.times) * step.seconds
+    };
+    all.sort_by(|one, other| total(other).total_cmp(&total(one)));
+    let columns = Column::row("tensor | from | to | collectives | #MB | #times | #ms in all");
+    let row = |step: &&documents::plan::sharding::RedistributionDocument| {
+        let of: Vec<String> =
+            (step.collectives.iter()).map(|of| format!("{} {}", of.axis, of.operation)).collect();
+        vec![
+            step.tensor.clone(),
+            word(&step.from),
+            word(&step.to),
+            of.join(", "),
+            format!("{:.1}", step.bytes as f64 / 1e6),
+            step.times.to_string(),
+            format!("{:.3}", 1e3 * total(step)),
+        ]
+    };
+    rows.table(&columns, all.iter().map(row), page);
+    all.iter().map(|step| json!(step)).collect()
+}
