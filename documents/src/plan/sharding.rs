@@ -93,6 +93,8 @@ pub struct ShardingDocument {
     pub peak_memory_bytes: u64,
     /// The op at which it holds them.
     pub peak_memory_at: String,
+    /// Share of the collectives of parameters and gradients that the program priced; the rest was hidden in a replay.
+    pub exposed_share: f64,
     /// Strategies.
     pub ops: Vec<ShardedOpDocument>,
     /// What takes time between ops.
@@ -176,12 +178,16 @@ impl PlanDocument {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ShardingFigures {
-    /// Seconds of a step.
+    /// Seconds of a step, replayed.
     pub seconds: f64,
-    /// What no sharding of the same micro-batches takes less than.
+    /// What the program takes it for: ops and collectives one after another, hidden ones left out.
+    pub priced_seconds: f64,
+    /// What no sharding of the same micro-batches is priced below.
     pub bound_seconds: f64,
-    /// Of a step, those of collectives.
+    /// Of a step, seconds of collectives.
     pub collective_seconds: f64,
+    /// Of these, those that ops do not hide.
+    pub exposed_seconds: f64,
     /// Micro-batches, one after another.
     pub n_micro_batches: u64,
     /// Most bytes of a device.

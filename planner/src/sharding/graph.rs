@@ -12,6 +12,8 @@ pub struct Tensor {
     pub dims: Vec<u64>,
     /// Bytes of an element; 0 for one that is not counted.
     pub element_bytes: f64,
+    /// Share of the time of its collectives that is priced; the rest is taken to be hidden.
+    pub exposed: f64,
 }
 
 /// What an op is priced as.
@@ -126,6 +128,7 @@ impl Graph {
             name: name.to_owned(),
             dims: dims.to_vec(),
             element_bytes: 2.0,
+            exposed: 1.0,
         });
         self.tensors.len() - 1
     }

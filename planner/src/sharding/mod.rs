@@ -38,6 +38,7 @@ pub mod lettered;
 pub mod mesh;
 pub mod priced;
 pub mod program;
+pub mod replay;
 pub mod rules;
 pub mod training;
 

@@ -42,6 +42,14 @@ pub struct Step {
     pub times: u32,
 }
 
+impl Step {
+    /// Seconds of one, hidden ones among them.
+    #[must_use]
+    pub fn whole_s(&self, graph: &Graph) -> f64 {
+        self.seconds / graph.tensors[self.tensor].exposed
+    }
+}
+
 /// Strategies of all ops.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sharding {
@@ -305,7 +313,9 @@ impl<'a> Space<'a> {
     ) -> Option<(f64, Vec<(usize, Collective)>)> {
         let tensor = &self.graph.tensors[tensor];
         let of = (&tensor.dims[..], tensor.element_bytes);
-        let found = self.mesh.resharding(self.prices, of, (from, to))?;
+        let exposed = tensor.exposed;
+        let (seconds, collectives) = self.mesh.resharding(self.prices, of, (from, to))?;
+        let found = (exposed * seconds, collectives);
         let is_allowed = found.1.iter().all(|(_, of)| !self.graph.without.contains(of));
         is_allowed.then_some(found)
     }

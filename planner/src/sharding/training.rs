@@ -3,6 +3,9 @@
 //! A device holds its parts of parameters, gradients and optimizer states, what passes store, and at each op the
 //! inputs and outputs of that. A row of the program for each op would make it large: rows join it where a plan
 //! without them breaks them. What no plan of fewer rows is below, none of all rows is.
+//!
+//! The program adds costs up, so that nothing would hide behind ops: collectives of parameters and gradients are
+//! priced by the share that a replay of the plan before left exposed, and of all plans the fastest replay counts.
 
 use std::collections::BTreeSet;
 
@@ -12,10 +15,15 @@ use super::decoder::{self, Run, Step};
 use super::graph::{Budget, Graph, Strategy, Work};
 use super::mesh::{Mesh, Prices};
 use super::program::{Refused, Sharding, plan};
+use super::replay::{Replayed, of_parameters, replayed};
 use crate::run::Control;
 
 /// Rows that join at once.
 const ROWS: usize = 4;
+/// Programs at most, each priced by the replay of the one before.
+const ROUNDS: usize = 3;
+/// The least share that is priced, so that ties are few.
+const LEAST_EXPOSED: f64 = 0.05;
 
 /// What memory of a device is taken by.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,6 +51,8 @@ pub struct Question<'a> {
     pub run: Run,
     /// What takes memory.
     pub memory: Memory,
+    /// By axis whether its collectives leave hosts.
+    pub leaves_host: &'a [bool],
 }
 
 /// A step within memory.
@@ -60,16 +70,26 @@ pub struct Planned {
     pub peak: (f64, String),
     /// Ops whose rows of memory bind.
     pub rows: Vec<String>,
+    /// A micro-batch on streams.
+    pub replayed: Replayed,
+    /// Share of collectives of parameters and gradients that the program priced.
+    pub exposed: f64,
 }
 
 impl Planned {
-    /// Seconds of the step.
+    /// Seconds of the step as it is replayed.
     #[must_use]
     pub fn seconds(&self) -> f64 {
+        self.accumulation as f64 * self.replayed.seconds
+    }
+
+    /// What the program takes the step for: ops and collectives one after another, hidden ones left out.
+    #[must_use]
+    pub fn priced_s(&self) -> f64 {
         self.accumulation as f64 * self.sharding.seconds
     }
 
-    /// What no sharding of its micro-batches takes less than.
+    /// What no sharding of its micro-batches is priced below.
     #[must_use]
     pub fn bound_s(&self) -> f64 {
         self.accumulation as f64 * self.sharding.bound_s
@@ -169,17 +189,9 @@ impl Question<'_> {
                 if !self.may_fit(&step) {
                     continue;
                 }
-                match self.within(&step, control) {
-                    Ok((sharding, rows)) => {
-                        let is_bound = !rows.is_empty();
-                        let at = Planned {
-                            peak: self.peak(&step, &sharding.strategies),
-                            step,
-                            sharding,
-                            accumulation,
-                            recomputes,
-                            rows,
-                        };
+                match self.overlapped(step, (accumulation, recomputes), control) {
+                    Ok(at) => {
+                        let is_bound = !at.rows.is_empty();
                         if best.as_ref().is_none_or(|best| at.seconds() < best.seconds()) {
                             best = Some(at);
                         }
@@ -201,6 +213,47 @@ impl Question<'_> {
             }
         }
         best.ok_or(last)
+    }
+
+    /// The plan of the fastest replay, of programs that price what the replay before left exposed.
+    fn overlapped(
+        &self,
+        mut step: Step,
+        (accumulation, recomputes): (u64, bool),
+        control: &Control,
+    ) -> Result<Planned, (Refused, Vec<String>)> {
+        let mut best: Option<Planned> = None;
+        let mut exposed = 1.0;
+        for _ in 0..ROUNDS {
+            expose(&mut step.graph, exposed);
+            let (sharding, rows) = match (self.within(&step, control), best.is_some()) {
+                (Err(_), true) => break,
+                (found, _) => found?,
+            };
+            let replayed = replayed(&step.graph, &sharding, self.leaves_host);
+            let is_same =
+                best.as_ref().is_some_and(|of| of.sharding.strategies == sharding.strategies);
+            let at = Planned {
+                peak: self.peak(&step, &sharding.strategies),
+                step: step.clone(),
+                sharding,
+                accumulation,
+                recomputes,
+                rows,
+                replayed,
+                exposed,
+            };
+            // Of equal plans the last one is priced as it is replayed.
+            if best.as_ref().is_none_or(|best| at.seconds() <= best.seconds()) {
+                best = Some(at);
+            }
+            let next = replayed.exposed().max(LEAST_EXPOSED);
+            if is_same || (next - exposed).abs() < 1e-3 {
+                break;
+            }
+            exposed = next;
+        }
+        best.ok_or((Refused::NotSolved, Vec::new()))
     }
 
     /// Whether every row has a solution by itself.
@@ -225,6 +278,14 @@ impl Question<'_> {
         };
         let all = self.budgets(step).into_iter().map(of);
         all.max_by(|one, other| one.0.total_cmp(&other.0)).unwrap_or_default()
+    }
+}
+
+/// Has collectives of parameters and gradients priced by a share of their time.
+pub fn expose(graph: &mut Graph, exposed: f64) {
+    let all = of_parameters(graph);
+    for (tensor, of) in graph.tensors.iter_mut().zip(all) {
+        tensor.exposed = if of.is_some() { exposed } else { 1.0 };
     }
 }
 
@@ -266,10 +327,20 @@ mod tests {
         let memory =
             Memory { state_bytes: 16.0, logit_bytes: 4.0, resident_bytes: 1e9, most_bytes };
         let run = Run::timed(64, true);
-        let question = Question { card: &card, mesh: &mesh, prices: &prices, run, memory };
+        let question = Question {
+            card: &card,
+            mesh: &mesh,
+            prices: &prices,
+            run,
+            memory,
+            leaves_host: &[false],
+        };
         let planned = question.plan(&Control::new(&Limits::default()))?;
         assert!(planned.peak.0 <= most_bytes * (1.0 + 1e-9), "{:?}", planned.peak);
-        assert!(planned.seconds() - planned.bound_s() < 1e-9, "{planned:?}");
+        // Where rows of memory bind, the relaxation may be below the best plan.
+        let gap = planned.priced_s() / planned.bound_s() - 1.0;
+        let most = if planned.rows.is_empty() { 1e-9 } else { 0.01 };
+        assert!(gap <= most, "{gap} at {most_bytes} bytes");
         Ok(planned)
     }
 
@@ -281,7 +352,8 @@ mod tests {
         let mut last = None;
         for gigabytes in [400.0, 60.0, 30.0, 15.0, 8.0] {
             let Ok(planned) = planned(gigabytes * 1e9) else { panic!("{gigabytes} GB") };
-            assert!(planned.seconds() >= before, "{gigabytes} GB");
+            // Replays count, which the program does not know before.
+            assert!(planned.seconds() >= 0.98 * before, "{gigabytes} GB");
             before = planned.seconds();
             last = Some(planned);
         }
@@ -300,7 +372,14 @@ mod tests {
         let memory =
             Memory { state_bytes: 16.0, logit_bytes: 4.0, resident_bytes: 0.0, most_bytes: 80e9 };
         let run = Run::timed(8, true);
-        let question = Question { card: &card, mesh: &mesh, prices: &prices, run, memory };
+        let question = Question {
+            card: &card,
+            mesh: &mesh,
+            prices: &prices,
+            run,
+            memory,
+            leaves_host: &[false],
+        };
         let step = question.step(1, false).unwrap();
         let whole = vec![vec![super::super::mesh::Part::Replicated]; 16];
         let strategies: Vec<Strategy> = (step.graph.ops.iter())

@@ -7,7 +7,8 @@ use documents::plan::sharding::{
 use documents::plan::{CostDocument, PlanDocument};
 use ir::diagnostic::Diagnostic;
 use planner::sharding::program;
-use planner::sharding::training::used;
+use planner::sharding::replay::replayed;
+use planner::sharding::training::{expose, used};
 use planner::sharding::{Collective, Part, Placement, Planned, Refused};
 
 use super::setting::Setting;
@@ -91,6 +92,7 @@ pub fn document(setting: &Setting, planned: &Planned, algorithm: &str) -> PlanDo
         recompute: planned.recomputes,
         peak_memory_bytes: planned.peak.0.round() as u64,
         peak_memory_at: planned.peak.1.clone(),
+        exposed_share: planned.exposed,
         ops: ops.collect(),
         redistributions: redistributions.collect(),
     };
@@ -104,8 +106,9 @@ pub fn document(setting: &Setting, planned: &Planned, algorithm: &str) -> PlanDo
         algorithm,
     };
     let ns = |seconds: f64| (seconds * 1e9).round() as u64;
-    let step_ns = ns(planned.seconds());
-    let cost = CostDocument::new(step_ns, ns(planned.bound_s()).min(step_ns), BOUND);
+    let priced_ns = ns(planned.priced_s());
+    let bound_ns = ns(planned.bound_s()).min(priced_ns);
+    let cost = CostDocument::new(ns(planned.seconds()), bound_ns, BOUND).with_value(priced_ns);
     PlanDocument::from_sharding(sharding, context, cost)
 }
 
@@ -129,7 +132,11 @@ pub fn judged(setting: &Setting, plan: &PlanDocument) -> Result<Planned, Vec<Dia
     }
     setting.with(|question| {
         let step = question.step(accumulation, stated.recompute);
-        let step = step.ok_or_else(|| wrong(Refused::NoGraph.to_string()))?;
+        let mut step = step.ok_or_else(|| wrong(Refused::NoGraph.to_string()))?;
+        if !(stated.exposed_share > 0.0 && stated.exposed_share <= 1.0) {
+            return Err(wrong("`exposed_share` is no share above 0".to_owned()));
+        }
+        expose(&mut step.graph, stated.exposed_share);
         let of_op = |op: &planner::sharding::Op| {
             let found = stated.ops.iter().find(|other| other.op == op.name);
             let found = found.ok_or_else(|| format!("no placements of `{}`", op.name))?;
@@ -171,7 +178,9 @@ pub fn judged(setting: &Setting, plan: &PlanDocument) -> Result<Planned, Vec<Dia
             return Err(broken);
         }
         let peak = question.peak(&step, &sharding.strategies);
-        let (recomputes, rows) = (stated.recompute, Vec::new());
-        Ok(Planned { step, sharding, accumulation, recomputes, peak, rows })
+        let replayed = replayed(&step.graph, &sharding, question.leaves_host);
+        let (recomputes, exposed) = (stated.recompute, stated.exposed_share);
+        let rows = Vec::new();
+        Ok(Planned { step, sharding, accumulation, recomputes, peak, rows, replayed, exposed })
     })
 }

@@ -48,18 +48,21 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Progress<'_>) -> CommandResu
         Err(refused) => return Err(none(&setting, refused)),
     };
     let plan = document(&setting, &planned, &used.to_string());
-    let steps = planned.sharding.steps.iter();
-    let collective_s: f64 = steps.map(|step| f64::from(step.times) * step.seconds).sum();
+    let replayed = planned.replayed;
+    let collective_s = replayed.parameters_s + replayed.activations_s;
+    let n = planned.accumulation as f64;
     let figures = ShardingFigures {
         seconds: planned.seconds(),
+        priced_seconds: planned.priced_s(),
         bound_seconds: planned.bound_s(),
-        collective_seconds: planned.accumulation as f64 * collective_s,
+        collective_seconds: n * collective_s,
+        exposed_seconds: n * (replayed.seconds - replayed.ops_s - replayed.update_s),
         n_micro_batches: planned.accumulation,
         peak_memory_bytes: planned.peak.0.round() as u64,
         n_strategies: planned.sharding.n_strategies as u64,
         n_columns: planned.sharding.n_columns as u64,
     };
-    let stop = stop(planned.seconds(), planned.bound_s()).name();
+    let stop = stop(planned.priced_s(), planned.bound_s()).name();
     let warnings = setting.run.warnings.clone();
     let (on, made) = ((&setting, &planned), (plan, figures, stop, elapsed_s));
     found::<Sharding, _>((request, run), on, made, warnings, |report, page| {
@@ -104,16 +107,28 @@ fn screen(setting: &Setting, found: &FoundDocument<ShardingFigures>, page: &Page
         screen.fact("", line);
     }
     let ms = |seconds: f64| format!("{:.3} ms", 1e3 * seconds);
-    let rest =
-        format!("of which collectives take {}, one after another", ms(figures.collective_seconds));
+    let rest = format!(
+        "replayed; collectives {}, exposed {}",
+        ms(figures.collective_seconds),
+        ms(figures.exposed_seconds)
+    );
     screen.fact("time", figure(ms(figures.seconds), None, &rest));
     let memory = figures.peak_memory_bytes as f64 / 2_f64.powi(30);
     let at = format!("GiB of a device at most, at `{}`", stated.peak_memory_at);
     screen.fact("memory", format!("{memory:.2} {at}"));
-    let space = "shardings of these micro-batches";
+    let space = "shardings of these micro-batches at the program's price";
     let ended = (found.stop_reason.as_str(), found.elapsed_s);
-    screen.fact("proof", proved((figures.seconds, figures.bound_seconds), space, ended));
-    screen.fact("scope", "no collective overlaps, none spans two axes; no pipeline".to_owned());
+    screen.fact("proof", proved((figures.priced_seconds, figures.bound_seconds), space, ended));
+    let share = 100.0 * stated.exposed_share;
+    screen.fact(
+        "",
+        format!(
+            "the program's price is {}: ops and collectives one after another, {share:.0} % of those of \
+             parameters and gradients",
+            ms(figures.priced_seconds)
+        ),
+    );
+    screen.fact("scope", "no collective spans two axes; no pipeline".to_owned());
     screen.take(page, |page| {
         table(&stated, Rows::All, page);
     });

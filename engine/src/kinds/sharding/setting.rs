@@ -97,8 +97,15 @@ impl Setting {
             resident_bytes: pricing.resident,
             most_bytes: pricing.limit.map_or(f64::INFINITY, |limit| limit.as_f64()),
         };
-        let (card, mesh) = (&self.card, &self.mesh);
-        then(&Question { card, mesh, prices: &prices, run: step, memory })
+        let leaves_host: Vec<bool> = prices.spreads.iter().map(|of| of.leaves_host()).collect();
+        then(&Question {
+            card: &self.card,
+            mesh: &self.mesh,
+            prices: &prices,
+            run: step,
+            memory,
+            leaves_host: &leaves_host,
+        })
     }
 }
 
