@@ -40,9 +40,6 @@ impl PlanDocument {
         if let Some(fleet) = &self.fleet {
             return fleet.check();
         }
-        if let Some(sharding) = &self.sharding {
-            return sharding.check(self);
-        }
         match (&self.served, &self.training) {
             (Some(served), _) => self.check_served(served),
             (_, Some(training)) => training.check(self),

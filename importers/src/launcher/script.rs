@@ -29,7 +29,7 @@ fn is_lost(launcher: Launcher, text: &str, words: &str) -> bool {
     };
     let run: Vec<&str> = quoted(words).into_iter().filter(is_run).collect();
     // Assignments alone are an excerpt of a script.
-    let is_script = !run.is_empty();
+    let is_script = !run.is_empty() || words.trim().is_empty();
     is_script
         && Launcher::guess(text) == Some(launcher)
         && Launcher::guess(&run.join(" ")).is_none()

@@ -50,10 +50,8 @@ pub(super) fn starts(launcher: Launcher, text: &str) -> Result<Vec<ServerStart>,
     if let Some(keys) = config(text) {
         return Ok(vec![one(is_vllm, &flags(&keys))?]);
     }
-    let script = &*shell::unwrapped(text);
-    check_loops(is_vllm, script)?;
     // A script that its arguments choose a start of, as exported ones are: each choice is one.
-    let chosen = shell::choices(script);
+    let chosen = shell::choices(text);
     let mut found = Vec::new();
     if chosen.is_empty() {
         found = of_script(is_vllm, substituted(launcher, text)?, true)?;
@@ -139,7 +137,12 @@ fn of_script(
     expanded: shell::Expanded,
     may_be_flags: bool,
 ) -> Result<Vec<ServerStart>, Diagnostic> {
-    let shell::Expanded { text, mut unset, undecided_servers, .. } = expanded;
+    let shell::Expanded { text, mut unset, undecided_servers, looped_servers, .. } = expanded;
+    if looped_servers {
+        let message = "the script starts servers in a loop";
+        return Err(Diagnostic::input("bad-settings", message)
+            .hint("write each start on a line of its own"));
+    }
     let words = quoted(&text);
     let is_start =
         |at: &usize| begins((is_vllm, &text), &words, *at) && !is_printed(&text, &words[..=*at]);
@@ -168,8 +171,7 @@ fn of_script(
     if let Some(first) = found.first_mut() {
         first.unpriced.append(&mut unset);
     }
-    let either = starts.windows(2).any(|pair| words[pair[0]..pair[1]].contains(&"||"));
-    if found.len() > 1 && (either || undecided_servers) {
+    if found.len() > 1 && undecided_servers {
         let message =
             "the script chooses between servers by a condition that the file does not decide";
         return Err(Diagnostic::input("bad-settings", message)
@@ -237,24 +239,6 @@ fn is_of_later_host(segment: &str) -> bool {
     let flags = Flags::new(&segment);
     let rank = flags.text("--node-rank").ok().flatten().map(str::parse::<u32>);
     matches!(rank, Some(Ok(1..))) || flags.has("--headless")
-}
-
-/// Refuses starts in loops, which are of a number that the script does not write down.
-fn check_loops(is_vllm: bool, text: &str) -> Result<(), Diagnostic> {
-    let (words, mut depth) = (quoted(text), 0_usize);
-    for at in 0..words.len() {
-        match words[at].trim_end_matches(';') {
-            "do" => depth += 1,
-            "done" => depth = depth.saturating_sub(1),
-            _ if depth > 0 && begins((is_vllm, text), &words, at) => {
-                let message = "the script starts servers in a loop";
-                return Err(Diagnostic::input("bad-settings", message)
-                    .hint("write each start on a line of its own"));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 /// The vLLM image; its entrypoint is the server.
@@ -383,6 +367,9 @@ mod tests {
         let flags = starts(Launcher::Sglang, "--tp-size 8 --dp-size 8 --enable-dp-attention");
         assert!(flags.unwrap()[0].shares_attention);
         let looped = "for p in 1 2; do\nvllm serve m -tp 4 --port 800$p &\ndone";
+        assert_eq!(starts(Launcher::Vllm, looped).unwrap().len(), 2);
+        let looped = looped.replace("1 2", "$PORTS");
+        let looped = looped.as_str();
         assert_eq!(starts(Launcher::Vllm, looped).unwrap_err().code, "bad-settings");
         let config = "# vllm serve --config\nmax-num-seqs: 32\ntensor-parallel-size: 8\nenforce-eager: false\n\
                       no-enable-prefix-caching: true\ncompilation-config: {mode: 3}\n";
@@ -409,7 +396,8 @@ mod tests {
         };
         assert_eq!(of(&found[0]), (Some(2), Some(vec![4, 5]), Some(1)));
         assert_eq!(of(&found[1]), (None, Some(vec![0]), Some(1)));
-        assert_eq!(of(&found[2]), (Some(4), Some(vec![4, 5]), Some(2)));
+        // A container gets no variable that is not given to it.
+        assert_eq!(of(&found[2]), (Some(4), None, Some(2)));
         assert_eq!(found.len(), 3);
     }
 
@@ -453,6 +441,7 @@ mod tests {
             ("vllm serve m --headless -dp 4 -dpl 2 -tp 4", &[Some(4)]),
             ("vllm serve $MODEL -tp 4 \"$@\" &\nkill $!", &[Some(4)]),
             ("F=\"-tp 4\"\nvllm serve m $F $EXTRA", &[Some(4)]),
+            ("f() { echo --tensor-parallel-size 8; }\nvllm serve m $(f)", &[Some(8)]),
         ] {
             let found = starts(Launcher::Vllm, script).unwrap();
             let of: Vec<Option<u32>> = found.iter().map(|start| start.settings.tensor).collect();
@@ -466,7 +455,6 @@ mod tests {
             "A=$(cat args.txt)\nvllm serve m $A",
             "vllm serve m $(python flags.py) --port 1",
             "vllm serve m `flags` --port 1",
-            "f() { echo --tensor-parallel-size 8; }\nvllm serve m $(f)",
             "vllm serve a -tp 2 &\nvllm serve b $ARGS",
             "if x; then P=\"--pipeline-parallel-size 2\"; fi\nvllm serve m -tp 8 $P",
         ] {

@@ -155,7 +155,8 @@ fn scripts_that_write_scripts_are_read() {
          sbatch <<EOF\nsrun bash -x -c \"${{C}}\"\nEOF"
     );
     assert_eq!(settings(&outside).tensor, Some(4));
-    assert!(refusal(&format!("echo '{flags} 4' > t.sh; ./t.sh")).1.contains("runs no command"));
+    assert_eq!(settings(&format!("echo '{flags} 4' > t.sh; ./t.sh")).tensor, Some(4));
+    assert!(refusal(&format!("echo '{flags} 4'; ./t.sh")).1.contains("runs no command"));
     let (code, message) = refusal("axolotl train ax.yml --micro-batch-size 4");
     assert!(code == "not-judged" && message.contains("ax.yml"), "{message}");
 }
@@ -176,6 +177,12 @@ fn idioms_of_scripts_are_decided() {
         ("f() { TP=4; }\nf", "$TP"),
         ("TP=4\n( TP=8 )\nbash -c \"TP=2; echo\"", "$TP"),
         ("TP=4\necho \"cat <<EOF\"", "$TP"),
+        ("A=($(echo 8 4) 2)\nTP=${A[1]}", "$TP"),
+        ("TP=2\nX=$((TP+=2))", "$TP"),
+        ("TP=8\ndeclare -n R=TP\nR=4", "$TP"),
+        ("TP=4; for x in one; do continue; TP=8; done", "$TP"),
+        ("TP=4\nTP=8 &", "$TP"),
+        ("TP=8\nif ! TP=4; then :; fi", "$TP"),
         ("cat > a <<EOF\nb.py --tensor-model-parallel-size 8\nEOF\nTP=4", "$TP"),
     ] {
         let end = if script.ends_with("do") { "\ndone" } else { "" };
@@ -185,16 +192,11 @@ fn idioms_of_scripts_are_decided() {
         assert_eq!(settings(&text).tensor, Some(4), "{text}");
     }
     for script in [
-        "for TP in 2 4; do",
+        "for TP in 2 $N; do :; done",
         "[ $X ] && : ${TP:=4}",
-        "A=($(echo 8 4) 2)\nTP=${A[1]}",
-        "TP=4\nX=$((TP+=2))",
-        "TP=4\ndeclare -n R=TP\nR=8",
+        "A=($(a 8 4) 2)\nTP=${A[1]}",
         "f() { TP=4; }\n[ -n \"$X\" ] && f",
         "function f {\nTP=4\n}\n[ -f x ] && f",
-        "TP=8; for x in one; do continue; TP=4; done",
-        "TP=8\nTP=4 &",
-        "TP=8\nif ! TP=4; then :; fi",
     ] {
         let text = format!("{script}\na.py --bf16 --tensor-model-parallel-size $TP");
         let message = refusal(&text).1;

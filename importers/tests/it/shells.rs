@@ -147,7 +147,7 @@ fn arrays_have_their_elements() {
         ("A=(@F 4)\ntorchrun a.py ${A[*]}", 4),
         ("i=1\nT=(2 4 8)\n@T ${T[i]}", 4),
         ("i=1\nT=(2 4 8)\n@T ${T[$i + 1]}", 8),
-        ("T=(2 4)\nT+=8\n@T $T", 0),
+        ("T=(2 4)\nT+=8\n@T $T", 28),
         ("declare -A T=([a]=2 [b]=4)\nM=b\n@T ${T[$M]}", 4),
         ("declare -A T=( [\"a\"]=\"2\" [\"b\"]=\"4\" )\nM=b\n@T ${T[\"$M\"]}", 4),
         ("declare -A T\nT[a]=2\nT[\"b\"]=4\nT[a]=8\n@T ${T[a]}", 8),
@@ -167,7 +167,7 @@ fn conditions_and_cases_are_those_of_bash() {
         ("declare -r T=2\n@T $T", 2),
         ("T=8\ncase ab in a*) T=1;;& *b) T=4;; esac\n@T $T", 4),
         ("T=8\ncase ab in\na*) P=1\n;;&\n*c) T=1 ;;&\n*b) T=4 ;;\n*) T=2;;\nesac\n@T $T", 4),
-        ("T=8\ncase ab in a*) P=1;& z) T=4;; esac\n@T $T", 0),
+        ("T=8\ncase ab in a*) P=1;& z) T=4;; esac\n@T $T", 4),
         ("shopt -s nocasematch\nT=8\ncase LLAMA in llama) T=4;; esac\n@T $T", 4),
         ("shopt -s nocasematch\nM=LLAMA\nT=8\n[[ $M == llama ]] && T=4\n@T $T", 4),
         ("shopt -s nocasematch\nM=LLAMA\nT=8\n[ $M = llama ] && T=4\n@T $T", 8),
@@ -180,9 +180,159 @@ fn conditions_and_cases_are_those_of_bash() {
         ("A=3\n(( A > 4 )) && T=4 || T=8\n@T $T", 8),
         ("A=5\nT=1\nif (( A <= 4 )); then T=2; elif ((A==5&&1)); then T=4; fi\n@T $T", 4),
         ("N=3\nT=1\n(( N % 2 == 0 )) || T=4\n@T $T", 4),
-        ("T=2\nif (( T = 4 )); then P=1; fi\n@T $T", 0),
+        ("T=2\nif (( T = 4 )); then P=1; fi\n@T $T", 4),
         ("T=4\n[ 1 = 2 ] && @T 8\n@T $T", 4),
         ("T=1 && T=4 || T=8\n@T $T", 4),
         ("[ $X ] && T=4 || T=8\n@T $T", 0),
+    ]);
+}
+
+#[test]
+fn functions_run_where_they_are_called() {
+    check(&[
+        ("run() { \"$@\" 4; }\nrun @T", 4),
+        ("f() { TP=$1; shift; @T $TP \"$@\"; }\nf 4 --swiglu", 4),
+        ("f() { local TP=8; @T $1; }\nTP=4\nf $TP", 4),
+        ("f() { local TP=8; }\nTP=4\nf\n@T $TP", 4),
+        ("f() { TP=8; return; TP=2; }\nf\n@T $TP", 8),
+        ("f() { return 1; }\nTP=2\nf || TP=4\n@T $TP", 4),
+        ("f() { echo 4; }\n@T $(f)", 4),
+        ("f() ( TP=8 )\nTP=4\nf\n@T $TP", 4),
+        ("f() { @T $1; }\nexport -f f\nbash -c 'f 4'", 4),
+        ("f() { [ -z \"$X\" ] && return; TP=4; }\nTP=2\nf\n@T $TP", 0),
+        ("set -- 2 4 8\nshift\n@T $1", 4),
+        (
+            "set -- a --tp 4\nwhile [ $# -gt 0 ]; do case $1 in --tp) TP=$2; shift 2;; *) shift;; esac; done\n@T $TP",
+            4,
+        ),
+    ]);
+}
+
+#[test]
+fn loops_run_turn_by_turn() {
+    check(&[
+        ("TP=1\nfor i in 1 2; do TP=$((TP * 2)); done\n@T $TP", 4),
+        ("for i in {1..4}; do TP=$i; done\n@T $TP", 4),
+        ("for i in $(seq 2 2 8); do [ $i = 4 ] && break; done\n@T $i", 4),
+        ("for ((TP = 1; TP * 2 <= 4; TP *= 2)); do :; done\n@T $TP", 4),
+        ("TP=1\nwhile (( TP < 4 )); do (( TP *= 2 )); done\n@T $TP", 4),
+        ("TP=1\nuntil [ $TP -ge 4 ]; do let TP+=1; done\n@T $TP", 4),
+        ("for TP in 2 4 8; do if [ $TP = 2 ]; then continue; fi; break; done\n@T $TP", 4),
+        ("while true; do @T 4 && break; sleep 1; done", 4),
+        ("for h in a b; do ssh $h \"@T 4\" & done; wait", 4),
+        ("TP=2\nfor h in $HOSTS; do TP=4; done\n@T $TP", 0),
+        ("TP=2\nwhile read -r l; do TP=4; done < f\n@T $TP", 0),
+        ("i=0\nwhile true; do i=$((i+1)); [ -f x ] && break; done\n@T $i", 0),
+    ]);
+}
+
+#[test]
+fn values_are_cut_and_replaced() {
+    check(&[
+        ("M=llama-tp4\n@T ${M##*tp}", 4),
+        ("M=4x7b\n@T ${M%%x*}", 4),
+        ("M=a/b-4\n@T ${M##*-}", 4),
+        ("M=tp_4\n@T ${M/tp_/}", 4),
+        ("M=1,2,3,4\nN=${M//[^,]/}\n@T $((${#N} + 1))", 4),
+        ("M=abc4\n@T ${M:3}", 4),
+        ("M=a4b\n@T ${M:1:1}", 4),
+        ("M=a4\n@T ${M: -1}", 4),
+        ("A=(1 2 4)\n@T ${A[-1]}", 4),
+        ("A=(1 2 4 8)\n@T ${#A[@]}", 4),
+        ("N=TP\nTP=4\n@T ${!N}", 4),
+        ("M=LLAMA\n[[ ${M,,} == llama ]] && TP=4\n@T $TP", 4),
+        ("N=0,1,2,3\nTP=$(echo $N | tr ',' '\\n' | wc -l)\n@T $TP", 4),
+        ("IFS=, read -r A TP <<< 2,4\n@T $TP", 4),
+        ("printf -v TP %d 4\n@T $TP", 4),
+        ("declare -i TP=2*2\n@T $TP", 4),
+        ("TP=$(basename /a/4.sh .sh)\n@T $TP", 4),
+        ("read -r -d '' A <<'E'\n@F 4\nE\ntorchrun a.py $A", 4),
+    ]);
+}
+
+#[test]
+fn what_a_test_decides_is_what_runs() {
+    check(&[
+        ("TP=2\n[ a = a ] && [ b = c ] || TP=4\n@T $TP", 4),
+        ("TP=2\nif ! [ a = b ] && [[ a == a || b == c ]]; then TP=4; fi\n@T $TP", 4),
+        ("TP=2\nif [[ ! ( a == b ) && 4 -gt 3 ]]; then TP=4; fi\n@T $TP", 4),
+        ("[[ llama-4 =~ -([0-9]+)$ ]] && TP=${BASH_REMATCH[1]}\n@T $TP", 4),
+        ("TP=2\nfalse\nif [ $? -ne 0 ]; then TP=4; fi\n@T $TP", 4),
+        ("TP=4\nif [ -f x ]; then echo no; exit 1; fi\n@T $TP", 4),
+        ("TP=4\nmkdir -p /tmp || { TP=8; exit 1; }\n@T $TP", 4),
+        ("@T 4\nexit\n@T 8", 4),
+        ("TP=2\ncase a in a) TP=4;; esac | cat\n@T $TP", 2),
+        ("TP=4\n{ TP=8; } &\n@T $TP", 4),
+        ("TP=2\n{ TP=4; } 2>/dev/null\n@T $TP", 4),
+        ("A=(@F 4)\nif ! torchrun a.py \"${A[@]}\"; then exit 1; fi", 4),
+        ("set -e\nTP=4\n[ a = b ] && TP=2\n@T $TP", 4),
+        ("TP=$([ 4 -gt 2 ] && echo 4 || echo 8)\n@T $TP", 4),
+    ]);
+}
+
+#[test]
+fn scripts_that_are_written_run_as_they_are() {
+    check(&[
+        ("echo '@T 4' > r.sh\nbash r.sh", 4),
+        ("printf '@T %d\\n' 4 > r.sh\nbash r.sh", 4),
+        ("{ echo TP=4; echo '@T $TP'; } > r.sh\nbash r.sh", 4),
+        ("echo TP=4 > e.sh\nsource e.sh\n@T $TP", 4),
+        ("echo '@T 4' | bash", 4),
+        ("bash <(echo '@T 4')", 4),
+        ("echo TP=4 > .env\nexport $(cat .env | xargs)\n@T $TP", 4),
+        ("cat > r.sh <<'E'\n@T 8\nE\ncat > r.sh <<'E'\n@T 4\nE\nbash r.sh", 4),
+        ("ssh h bash -s -- 4 <<'E'\n@T $1\nE", 4),
+        ("sbatch --wrap '@T 4'", 4),
+        ("cat > r.sh <<'E'\n@T $TP\nE\nexport TP; TP=4; bash r.sh", 4),
+    ]);
+    assert!(
+        degree("echo TP=4 > e.sh\nsed -i s/4/8/ e.sh\nsource e.sh\n@T $TP")
+            .unwrap_err()
+            .contains("source e.sh")
+    );
+}
+
+/// Lines behind the end of a command that has flags are no flags of it.
+#[test]
+fn flags_behind_the_end_of_a_command_are_left_out() {
+    check(&[
+        ("@T 4 \\\n --lr 1\n --tensor-model-parallel-size 8", 4),
+        ("@T 4 \\\n # --lr 1\n --tensor-model-parallel-size 8", 4),
+    ]);
+}
+
+/// Scripts that never end, or grow without end, are refused by what they cost.
+#[test]
+fn endless_scripts_are_bounded() {
+    let deep = |open: &str, close: &str| {
+        format!("A={}4{}\n@T $A", open.repeat(100_000), close.repeat(100_000))
+    };
+    for script in [
+        "f() { f; }\nf\n@T 4".to_owned(),
+        ":() { : | : & }\n:\n@T 4".to_owned(),
+        "A='eval \"$A\"'\neval \"$A\"\n@T 4".to_owned(),
+        "cat > r.sh <<'E'\nbash r.sh; bash r.sh\nE\nbash r.sh\n@T 4".to_owned(),
+        format!("A=x\n{}@T 4", "A=$A$A\n".repeat(60)),
+        format!("A=(x)\n{}@T 4", "A=(\"${A[@]}\" \"${A[@]}\")\n".repeat(60)),
+        deep("$(", ")"),
+        deep("$((", "))"),
+        deep("${A:-", "}"),
+        deep("\"$(echo ", ")\""),
+        format!("{}@T 4{}", "( ".repeat(100_000), " )".repeat(100_000)),
+        format!("{}@T 4;{}", "if true; then ".repeat(50_000), " fi;".repeat(50_000)),
+        format!("[[ {}a ]]\n@T 4", "! ".repeat(100_000)),
+        format!("A={}", "$(( ".repeat(120) + &" ) )".repeat(120)),
+    ] {
+        let shown: String = script.chars().take(60).collect();
+        let message = degree(&script).unwrap_err();
+        assert!(
+            ["hold more", "nested deeper", "parse"].iter().any(|part| message.contains(part)),
+            "{shown} {message}"
+        );
+    }
+    check(&[
+        ("for i in {1..1000000000}; do A=$i; done\n@T 4", 4),
+        ("for ((i = 0; i < 1000000000; i++)); do :; done\n@T 4", 4),
+        ("for i in {1..300}; do for j in {1..300}; do A=$i$j; done; done\n@T 4", 4),
     ]);
 }

@@ -1,10 +1,11 @@
 //! A decoder layer with its backward pass, on prices of round figures: optima that a program in Python found to the
 //! same hundredth of a microsecond.
 
+use super::answer::{Refused, Sharding};
 use super::graph::{Budget, Graph};
 use super::lettered::Lettered;
 use super::mesh::{Axis, Collective, Mesh, Rings};
-use super::program::{Refused, Sharding, plan};
+use super::program::plan;
 use super::rules::{attention, attention_backward, cross_entropy, embedding, embedding_backward};
 use crate::run::{Control, Limits};
 
@@ -15,7 +16,7 @@ const VOCABULARY: u64 = 32_000;
 const FAST: (u64, f64, f64) = (8, 10e-6, 300e9);
 const SLOW: (u64, f64, f64) = (4, 20e-6, 25e9);
 
-/// Sequences of so many tokens, and the sizes of a layer.
+/// Sequences, tokens of each, and the sizes of a layer.
 pub(super) fn lettered([b, s]: [u64; 2]) -> Lettered {
     Lettered::new(&[
         ('b', b),

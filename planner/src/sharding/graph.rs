@@ -54,6 +54,8 @@ pub struct Op {
     pub work: Work,
     /// Its strategies on one axis.
     pub rules: Vec<Rule>,
+    /// By axis, numbers of the rules that it may take; nothing where it may take all.
+    pub by_axis: Vec<Vec<usize>>,
     /// Equal copies that it counts for: of repeated layers the graph has one.
     pub times: u32,
 }
@@ -89,7 +91,7 @@ pub struct Budget {
     pub name: String,
     /// Bytes at most.
     pub most_bytes: f64,
-    /// Numbers of tensors, in the placement that they are produced in, and bytes of an element of all copies.
+    /// Numbers of tensors, in the placement that they are produced in, and bytes of an element of each copy.
     pub tensors: Vec<(usize, f64)>,
     /// Operands of ops, each by number: inputs, then outputs, in the placements of the op; bytes of an element.
     pub operands: Vec<(usize, usize, f64)>,
@@ -137,7 +139,8 @@ impl Graph {
     pub fn op(&mut self, name: &str, flops: f64, of: [&[usize]; 2], rules: Vec<Rule>) {
         let [inputs, outputs] = of.map(<[usize]>::to_vec);
         let (name, work) = (name.to_owned(), Work::default());
-        self.ops.push(Op { name, flops, inputs, outputs, work, rules, times: 1 });
+        let by_axis = Vec::new();
+        self.ops.push(Op { name, flops, inputs, outputs, work, rules, by_axis, times: 1 });
     }
 
     /// Strategies of an op on a mesh: products of those on one axis; of equal ones the fastest. None whose parts do not
@@ -145,9 +148,13 @@ impl Graph {
     #[must_use]
     pub fn strategies(&self, op: &Op, mesh: &Mesh, prices: &dyn Prices) -> Vec<Strategy> {
         let mut products: Vec<Vec<&Rule>> = vec![Vec::new()];
-        for _ in &mesh.axes {
+        for axis in 0..mesh.axes.len() {
+            let allowed = op.by_axis.get(axis);
+            let is_allowed = |at: usize| allowed.is_none_or(|of| of.contains(&at));
+            let rules = op.rules.iter().enumerate().filter(|(at, _)| is_allowed(*at));
+            let rules: Vec<&Rule> = rules.map(|(_, rule)| rule).collect();
             let of_axis = products.iter().flat_map(|product| {
-                op.rules.iter().map(|rule| product.iter().copied().chain([rule]).collect())
+                rules.iter().map(|rule| product.iter().copied().chain([*rule]).collect())
             });
             products = of_axis.collect();
         }
@@ -164,6 +171,42 @@ impl Graph {
         }
         let of = |(placements, seconds)| Strategy { placements, seconds };
         found.into_iter().map(of).collect()
+    }
+
+    /// Seconds of an op by its work: FLOPs, and elements and bytes of its parts on a device.
+    fn seconds(
+        &self,
+        op: &Op,
+        (mesh, prices): (&Mesh, &dyn Prices),
+        (placements, (flops, [elements, bytes])): (&[Placement], (f64, [f64; 2])),
+    ) -> f64 {
+        let operands = || op.inputs.iter().chain(&op.outputs);
+        let extent = |of: &Vec<(usize, u8)>| -> u64 {
+            let local = |(operand, dim): &(usize, u8)| {
+                let tensor = operands().nth(*operand).copied().unwrap_or_default();
+                let whole = self.tensors[tensor].dims[usize::from(*dim)];
+                let split = mesh.axes.iter().zip(&placements[*operand]);
+                let split = split.filter(|(_, part)| **part == Part::Split(*dim));
+                split.fold(whole, |size, (axis, _)| size / axis.size.max(1))
+            };
+            of.iter().map(local).fold(1, u64::saturating_mul)
+        };
+        let load = |bytes, kernel| Load { flops, bytes, kernel };
+        match &op.work {
+            Work::Nothing => 0.0,
+            Work::Pointwise if op.inputs.is_empty() => 0.0,
+            Work::Pointwise => prices.op_s(&load(bytes, Kernel::Pointwise)),
+            Work::Update(each) => prices.op_s(&load(elements * each, Kernel::Pointwise)),
+            Work::Product(of) => {
+                let [number, rows, columns, depth] = of;
+                let extents = [number, rows, columns, depth].map(extent);
+                prices.op_s(&load(bytes, Kernel::Product(extents)))
+            }
+            Work::Attention { tokens, head, is_backward } => {
+                let (tokens, head, is_backward) = (*tokens, *head, *is_backward);
+                prices.op_s(&load(bytes, Kernel::Attention { tokens, head, is_backward }))
+            }
+        }
     }
 
     /// One rule per axis as a strategy, where all parts divide.
@@ -186,32 +229,8 @@ impl Graph {
         }
         let divided = mesh.axes.iter().zip(rules).filter(|(_, rule)| rule.is_divided);
         let n: f64 = divided.map(|(axis, _)| axis.size as f64).product();
-        let extent = |of: &Vec<(usize, u8)>| -> u64 {
-            let local = |(operand, dim): &(usize, u8)| {
-                let tensor = operands().nth(*operand).copied().unwrap_or_default();
-                let whole = self.tensors[tensor].dims[usize::from(*dim)];
-                let split = mesh.axes.iter().zip(&placements[*operand]);
-                let split = split.filter(|(_, part)| **part == Part::Split(*dim));
-                split.fold(whole, |size, (axis, _)| size / axis.size.max(1))
-            };
-            of.iter().map(local).fold(1, u64::saturating_mul)
-        };
-        let load = |bytes, kernel| Load { flops: op.flops / n, bytes, kernel };
-        let mut seconds = match &op.work {
-            Work::Nothing => 0.0,
-            Work::Pointwise if op.inputs.is_empty() => 0.0,
-            Work::Pointwise => prices.op_s(&load(bytes, Kernel::Pointwise)),
-            Work::Update(each) => prices.op_s(&load(elements * each, Kernel::Pointwise)),
-            Work::Product(of) => {
-                let [number, rows, columns, depth] = of;
-                let extents = [number, rows, columns, depth].map(extent);
-                prices.op_s(&load(bytes, Kernel::Product(extents)))
-            }
-            Work::Attention { tokens, head, is_backward } => {
-                let (tokens, head, is_backward) = (*tokens, *head, *is_backward);
-                prices.op_s(&load(bytes, Kernel::Attention { tokens, head, is_backward }))
-            }
-        };
+        let sizes = (op.flops / n, [elements, bytes]);
+        let mut seconds = self.seconds(op, (mesh, prices), (&placements, sizes));
         for (at, rule) in rules.iter().enumerate() {
             let Some(statistics) = &rule.statistics else { continue };
             // Statistics have no dimension that the axis splits, and are of one summand.

@@ -5,6 +5,39 @@ use std::collections::BTreeMap;
 use super::graph::{Chain, Graph, Pin, Work};
 use super::rules::{Rule, einsum, elementwise, source, sum};
 
+/// How a step is run.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Run {
+    /// Sequences that go through together.
+    pub n_sequences: u64,
+    /// Whether equal layers are one copy.
+    pub is_collapsed: bool,
+    /// Whether what the backward pass reads is stored in one placement, which a budget can count; else whatever
+    /// one pass has gathered the other one has, too.
+    pub stores: bool,
+    /// Whether layers store their input alone and run again in the backward pass.
+    pub recomputes: bool,
+    /// Bytes of an element of activations and weights, and of gradients of weights.
+    pub element_bytes: [f64; 2],
+    /// Bytes that the optimizer moves for a parameter.
+    pub update_bytes: f64,
+}
+
+impl Run {
+    /// So many sequences through all layers, by time alone.
+    #[must_use]
+    pub const fn timed(n_sequences: u64, is_collapsed: bool) -> Self {
+        Self {
+            n_sequences,
+            is_collapsed,
+            stores: false,
+            recomputes: false,
+            element_bytes: [2.0; 2],
+            update_bytes: 0.0,
+        }
+    }
+}
+
 /// A graph and the dimensions of its tensors.
 #[derive(Clone, Debug, Default)]
 pub struct Lettered {
@@ -17,10 +50,14 @@ pub struct Lettered {
     pub times: u32,
     /// Equal layers that they are of.
     pub copies: u32,
+    /// How the step is run.
+    pub run: Run,
     /// Bytes of an element of a tensor.
     pub element_bytes: f64,
-    /// Tensors that are stored between passes, and their copies.
-    pub stored: Vec<(usize, u32)>,
+    /// Parameters.
+    pub parameters: Vec<usize>,
+    /// By tensor the one that is stored between passes.
+    pub stored: BTreeMap<usize, usize>,
 }
 
 impl Lettered {
@@ -28,7 +65,13 @@ impl Lettered {
     #[must_use]
     pub fn new(sizes: &[(char, u64)]) -> Self {
         let sizes = sizes.iter().copied().collect();
-        Self { sizes, times: 1, copies: 1, element_bytes: 2.0, ..Self::default() }
+        let run = Run::timed(1, true);
+        Self { sizes, run, times: 1, copies: 1, element_bytes: 2.0, ..Self::default() }
+    }
+
+    /// Changes the sizes of some dimensions, for tensors that are added from then on.
+    pub fn resize(&mut self, sizes: &[(char, u64)]) {
+        self.sizes.extend(sizes.iter().copied());
     }
 
     /// The size of a dimension; 1 where it has none.
@@ -51,8 +94,19 @@ impl Lettered {
         self.graph.ops.iter_mut().last().into_iter().for_each(|op| op.work = work.clone());
     }
 
-    /// Adds a tensor that is stored until the backward pass, in a placement of its own: what that pass reads.
+    /// What the backward pass reads of an activation: one that is stored, where layers do not run again.
+    pub fn saved(&mut self, tensor: usize) -> usize {
+        if self.run.recomputes { tensor } else { self.store(tensor) }
+    }
+
+    /// What the backward pass reads of a tensor: one that is stored in a placement of its own.
     pub fn store(&mut self, tensor: usize) -> usize {
+        if !self.run.stores {
+            return tensor;
+        }
+        if let Some(stored) = self.stored.get(&tensor) {
+            return *stored;
+        }
         let name = format!("{}.stored", self.graph.tensors[tensor].name);
         let word = self.words[tensor].clone();
         let rules = elementwise(&[&word, &word], &word);
@@ -60,8 +114,18 @@ impl Lettered {
         let stored = self.add(&name, 0.0, &[tensor], &word, rules);
         self.priced(Work::Nothing);
         self.times = times;
-        self.stored.push((stored, self.copies));
+        self.stored.insert(tensor, stored);
         stored
+    }
+
+    /// Adds a parameter at rest, which the optimizer updates there.
+    pub fn parameter(&mut self, name: &str, word: &str) -> usize {
+        let times = std::mem::replace(&mut self.times, self.copies);
+        let weight = self.source(name, word);
+        self.priced(Work::Update(self.run.update_bytes));
+        self.times = times;
+        self.parameters.push(weight);
+        weight
     }
 
     /// Adds a parameter or an input.
@@ -132,6 +196,17 @@ impl Lettered {
         self.add(name, 0.0, inputs, &word, rules)
     }
 
+    /// Adds the sums of several tensors, two by two.
+    pub fn sum(&mut self, name: &str, all: &[usize], letters: &str) -> usize {
+        let (mut sum, mut n) = (all[0], all.len());
+        for other in &all[1..] {
+            n -= 1;
+            let name = if n > 1 { format!("{name}.{n}") } else { name.to_owned() };
+            sum = self.each(&name, &[sum, *other], (letters, true));
+        }
+        sum
+    }
+
     /// Adds an op with one output.
     pub fn add(
         &mut self,
@@ -154,7 +229,9 @@ impl Lettered {
     /// Adds the gradient of a parameter, which ends in its placement.
     pub fn gradient(&mut self, name: &str, of: [usize; 2], parameter: usize) {
         let word = self.words[parameter].clone();
+        let activations = std::mem::replace(&mut self.element_bytes, self.run.element_bytes[1]);
         let gradient = self.einsum(name, of, &word);
+        self.element_bytes = activations;
         self.pin(gradient, parameter);
     }
 }

@@ -10,10 +10,10 @@ use std::ops::Range;
 use cost_model::streams::replay::replay;
 use cost_model::streams::{Cell, Order, Piece, Resource, Slowdowns, Stream};
 
+use super::answer::Sharding;
 use super::decoder::LOSS;
 use super::graph::{Graph, Op, Work};
 use super::mesh::Placement;
-use super::program::Sharding;
 
 /// Layers that parameters may be gathered before they are read.
 const AHEAD: usize = 2;
@@ -224,7 +224,7 @@ impl<'a> Lowered<'a> {
         }
         let name = op.name.strip_prefix("layers.").and_then(|rest| rest.split('.').next());
         let layer = name.map(|name| (name, copy, is_backward || is_again));
-        if layer != std::mem::replace(&mut self.layer, layer) {
+        if op.work != Work::Nothing && layer != std::mem::replace(&mut self.layer, layer) {
             self.ends.extend(self.order.last());
         }
         let mut after: Vec<usize> = Vec::new();
@@ -303,6 +303,8 @@ impl<'a> Lowered<'a> {
 
 #[cfg(test)]
 mod tests {
+    use ir::card::ModelCard;
+
     use super::super::decoder::{Run, step, tests::llama};
     use super::super::goldens::mesh;
     use super::super::program::{plan, stated};
@@ -321,7 +323,8 @@ mod tests {
                 update_bytes: 30.0,
                 ..Run::timed(n_sequences, is_collapsed)
             };
-            let [one, all] = [true, false].map(|of| step(&llama(5), &run(of)).unwrap().graph);
+            let [one, all] = [true, false]
+                .map(|of| step(&ModelCard::uniform(llama(5)), &run(of)).unwrap().graph);
             let (mesh, prices) = mesh(&[FAST]);
             let found = plan(&one, &mesh, &prices, &Control::new(&Limits::default())).unwrap();
             let one_s = replayed(&one, &found, &[false]);
@@ -335,12 +338,12 @@ mod tests {
             let of = |name: &str| {
                 let layer = name.split('.').nth(1).filter(|_| name.starts_with("layers."));
                 let name = match layer.filter(|layer| layer.parse::<u32>().is_ok()) {
-                    Some(layer) => name.replacen(layer, "*", 1),
+                    Some(layer) => name.replacen(layer, "0-4", 1),
                     None => name.to_owned(),
                 };
                 // What a layer reads has the name of what is before it.
                 let find = |name: &str| one.ops.iter().position(|op| op.name == name);
-                let at = find(&name).or_else(|| find("layers.input.stored")).unwrap();
+                let at = find(&name).or_else(|| find("layers.0-4.input.stored")).unwrap();
                 found.strategies[at].placements.clone()
             };
             let placements: Vec<_> = all.ops.iter().map(|op| of(&op.name)).collect();

@@ -119,6 +119,74 @@ pub fn attention_backward(is_grouped: bool) -> Vec<Rule> {
     rules
 }
 
+/// Attention of `bsnd` on latent keys, `bsnp` without position and `bso` with it for all heads, and values `bsna`.
+#[must_use]
+pub fn latent_attention() -> Vec<Rule> {
+    let mut rules = elementwise(&["bsnd", "bsnp", "bso", "bsna", "bsna"], "bn");
+    let query = [Split(1), Replicated, Replicated, Replicated, Split(1)];
+    rules.push(Rule::of(query.to_vec(), true));
+    rules
+}
+
+/// Its backward pass, of these and the gradient of the output to those of queries, keys and values.
+#[must_use]
+pub fn latent_attention_backward() -> Vec<Rule> {
+    let read = ["bsnd", "bsnp", "bso", "bsna", "bsna"];
+    let mut rules = elementwise(&[&read[..], &read[..4]].concat(), "bn");
+    for rule in &mut rules {
+        if rule.parts[0] == Split(2) {
+            rule.parts[7] = Partial;
+        }
+    }
+    let all = Replicated;
+    let parts = [Split(1), all, all, all, Split(1), Split(1), Partial, Partial, Partial];
+    rules.push(Rule::of(parts.to_vec(), true));
+    rules
+}
+
+/// Hands tokens `bsh` to the slots of experts `ebth` by their routing `bse`: a device has the slots of its own tokens,
+/// or of all tokens those of its experts.
+#[must_use]
+pub fn dispatch() -> Vec<Rule> {
+    let rule = |parts: [Part; 3], is_divided| Rule::of(parts.to_vec(), is_divided);
+    vec![
+        whole(3),
+        rule([Split(0), Split(0), Split(1)], true),
+        rule([Split(1), Split(1), Split(2)], true),
+        rule([Split(2), Replicated, Split(3)], true),
+        rule([Replicated, Split(2), Split(0)], true),
+        rule([Partial, Replicated, Partial], false),
+    ]
+}
+
+/// Sums up for tokens what experts left in slots, weighted by their routing: of `ebth` and `bse` to `bsh`. A device with
+/// some of the experts has a summand.
+#[must_use]
+pub fn combine() -> Vec<Rule> {
+    let rule = |parts: [Part; 3], is_divided| Rule::of(parts.to_vec(), is_divided);
+    vec![
+        whole(3),
+        rule([Split(1), Split(0), Split(0)], true),
+        rule([Split(2), Split(1), Split(1)], true),
+        rule([Split(3), Replicated, Split(2)], true),
+        rule([Split(0), Split(2), Partial], true),
+        rule([Partial, Replicated, Partial], false),
+    ]
+}
+
+/// Its backward pass, of these and the gradient of the output to those of the slots and of the routing.
+#[must_use]
+pub fn combine_backward() -> Vec<Rule> {
+    let rule = |parts: [Part; 5], is_divided| Rule::of(parts.to_vec(), is_divided);
+    vec![
+        whole(5),
+        rule([Split(1), Split(0), Split(0), Split(1), Split(0)], true),
+        rule([Split(2), Split(1), Split(1), Split(2), Split(1)], true),
+        rule([Split(3), Replicated, Split(2), Split(3), Partial], true),
+        rule([Split(0), Split(2), Replicated, Split(0), Split(2)], true),
+    ]
+}
+
 /// Rows of a table (`vh`) by numbers (`bs`) to `bsh`.
 #[must_use]
 pub fn embedding() -> Vec<Rule> {

@@ -8,20 +8,27 @@
 //! priced by the share that a replay of the plan before left exposed, and of all plans the fastest replay counts.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
-use ir::card::TransformerCard;
+use ir::card::ModelCard;
 
+use super::answer::{Refused, Sharding};
 use super::decoder::{self, Run, Step};
 use super::graph::{Budget, Graph, Strategy, Work};
 use super::mesh::{Mesh, Prices};
-use super::program::{Refused, Sharding, plan};
+use super::program::plan;
 use super::replay::{Replayed, of_parameters, replayed};
-use crate::run::Control;
+use super::templates::{self, Template, restricted};
+use crate::run::{Control, Limits};
 
 /// Rows that join at once.
 const ROWS: usize = 4;
 /// Programs at most, each priced by the replay of the one before.
 const ROUNDS: usize = 3;
+/// Part of the price that a program may lack to its bound before the best plan is known.
+const COARSE: f64 = 1e-3;
+/// What a proof of the best plan may take where no limit of time is shorter.
+const PROOF: Duration = Duration::from_secs(3);
 /// The least share that is priced, so that ties are few.
 const LEAST_EXPOSED: f64 = 0.05;
 
@@ -42,7 +49,7 @@ pub struct Memory {
 #[derive(Clone, Copy)]
 pub struct Question<'a> {
     /// The model.
-    pub card: &'a TransformerCard,
+    pub model: &'a ModelCard,
     /// Its devices.
     pub mesh: &'a Mesh,
     /// Prices of these.
@@ -83,6 +90,12 @@ impl Planned {
         self.accumulation as f64 * self.replayed.seconds
     }
 
+    /// The template that it is, if any.
+    #[must_use]
+    pub fn template(&self, mesh: &Mesh) -> Option<Template> {
+        templates::named(&self.step.graph, mesh, &self.sharding.strategies)
+    }
+
     /// What the program takes the step for: ops and collectives one after another, hidden ones left out.
     #[must_use]
     pub fn priced_s(&self) -> f64 {
@@ -103,7 +116,7 @@ impl Question<'_> {
         let n_sequences = self.run.n_sequences / accumulation;
         let update_bytes = self.run.update_bytes / accumulation as f64;
         let run = Run { n_sequences, update_bytes, recomputes, stores: true, ..self.run };
-        decoder::step(self.card, &run)
+        decoder::step(self.model, &run)
     }
 
     /// Bytes of a device at each op that takes time.
@@ -111,9 +124,9 @@ impl Question<'_> {
     pub fn budgets(&self, step: &Step) -> Vec<Budget> {
         let Memory { state_bytes, logit_bytes, resident_bytes, most_bytes } = self.memory;
         let element = |tensor: usize| step.graph.tensors[tensor].element_bytes;
-        let states = step.parameters.iter().map(|(of, n)| (*of, f64::from(*n) * state_bytes));
-        let stored = step.stored.iter().map(|(of, n)| (*of, f64::from(*n) * element(*of)));
-        let weights: BTreeSet<usize> = step.parameters.iter().map(|(tensor, _)| *tensor).collect();
+        let states = step.parameters.iter().map(|of| (*of, state_bytes));
+        let stored = step.stored.iter().map(|of| (*of, element(*of)));
+        let weights: BTreeSet<usize> = step.parameters.iter().copied().collect();
         let is_stored = |tensor: usize| {
             let mut ops = step.graph.ops.iter();
             ops.any(|op| op.work == Work::Nothing && op.inputs == [tensor])
@@ -164,6 +177,9 @@ impl Question<'_> {
             if broken.is_empty() {
                 return Ok((sharding, names()));
             }
+            if control.stop().is_some() {
+                return Err((Refused::NotSolved, names()));
+            }
             for (_, at) in broken.into_iter().take(ROWS) {
                 joined.push(at);
                 graph.budgets.push(all[at].clone());
@@ -177,6 +193,7 @@ impl Question<'_> {
     /// # Errors
     /// As [`Self::within`]; [`Refused::NoGraph`].
     pub fn plan(&self, control: &Control) -> Result<Planned, (Refused, Vec<String>)> {
+        let coarse = &limited(control, (COARSE, None));
         let mut best: Option<Planned> = None;
         let mut last = (Refused::Infeasible, Vec::new());
         for recomputes in [false, true] {
@@ -186,10 +203,13 @@ impl Question<'_> {
             for accumulation in powers.take_while(fits) {
                 let none = || (Refused::NoGraph, Vec::new());
                 let step = self.step(accumulation, recomputes).ok_or_else(none)?;
+                if best.is_some() && control.stop().is_some() {
+                    break;
+                }
                 if !self.may_fit(&step) {
                     continue;
                 }
-                match self.overlapped(step, (accumulation, recomputes), control) {
+                match self.overlapped(step, (accumulation, recomputes), coarse) {
                     Ok(at) => {
                         let is_bound = !at.rows.is_empty();
                         if best.as_ref().is_none_or(|best| at.seconds() < best.seconds()) {
@@ -204,7 +224,8 @@ impl Question<'_> {
                     Err((Refused::Infeasible | Refused::NoStrategy(_), rows)) => {
                         last = (Refused::Infeasible, rows);
                     }
-                    Err(error) => return best.ok_or(error),
+                    Err(error) if best.is_none() => return Err(error),
+                    Err(_) => break,
                 }
             }
             // Where nothing binds, running layers again costs time alone.
@@ -212,7 +233,61 @@ impl Question<'_> {
                 break;
             }
         }
-        best.ok_or(last)
+        best.map(|best| self.proved(best, control)).ok_or(last)
+    }
+
+    /// A plan with the bound of a search for the best one, and that one where its replay is no slower.
+    fn proved(&self, mut plan: Planned, control: &Control) -> Planned {
+        let is_met = plan.sharding.bound_s >= plan.sharding.seconds * (1.0 - 1e-9);
+        // How far a search gets in a time is no matter of the question alone.
+        if is_met || control.limits().deterministic || control.stop().is_some() {
+            return plan;
+        }
+        let left = control.deadline().map(|end| end.saturating_duration_since(Instant::now()));
+        let fine = limited(control, (0.0, Some(left.map_or(PROOF, |left| left.min(PROOF)))));
+        let Ok((sharding, rows)) = self.within(&plan.step, &fine) else { return plan };
+        let bound_s = plan.sharding.bound_s.max(sharding.bound_s);
+        let replayed = replayed(&plan.step.graph, &sharding, self.leaves_host);
+        let is_better = sharding.seconds <= plan.sharding.seconds;
+        if is_better && replayed.seconds <= plan.replayed.seconds {
+            plan.peak = self.peak(&plan.step, &sharding.strategies);
+            (plan.sharding, plan.rows, plan.replayed) = (sharding, rows, replayed);
+        }
+        plan.sharding.bound_s = bound_s.min(plan.sharding.seconds);
+        plan
+    }
+
+    /// By template that fits, seconds of its step in as many micro-batches as a plan, the fastest first.
+    #[must_use]
+    pub fn templates(&self, planned: &Planned, control: &Control) -> Vec<(Template, f64)> {
+        let of = (planned.accumulation, planned.recomputes);
+        let coarse = limited(control, (COARSE, None));
+        let seconds = |template: Template| {
+            if control.stop().is_some() {
+                return None;
+            }
+            let found = self.template(&template, of, &coarse).ok()?;
+            Some((template, found.seconds()))
+        };
+        let mut all: Vec<_> = templates::all(self.mesh).into_iter().filter_map(seconds).collect();
+        all.sort_by(|one, other| one.1.total_cmp(&other.1));
+        all
+    }
+
+    /// A template's fastest way to run a step of so many micro-batches within memory.
+    ///
+    /// # Errors
+    /// As [`Self::plan`]: most models and meshes have no way for some.
+    pub fn template(
+        &self,
+        template: &Template,
+        (accumulation, recomputes): (u64, bool),
+        control: &Control,
+    ) -> Result<Planned, (Refused, Vec<String>)> {
+        let step = self.step(accumulation, recomputes);
+        let mut step = step.ok_or((Refused::NoGraph, Vec::new()))?;
+        step.graph = restricted(&step.graph, template);
+        self.overlapped(step, (accumulation, recomputes), control)
     }
 
     /// The plan of the fastest replay, of programs that price what the replay before left exposed.
@@ -248,7 +323,7 @@ impl Question<'_> {
                 best = Some(at);
             }
             let next = replayed.exposed().max(LEAST_EXPOSED);
-            if is_same || (next - exposed).abs() < 1e-3 {
+            if is_same || (next - exposed).abs() < 1e-3 || control.stop().is_some() {
                 break;
             }
             exposed = next;
@@ -281,6 +356,13 @@ impl Question<'_> {
     }
 }
 
+/// The same limits with another gap, and less time where it is stated.
+fn limited(control: &Control, (gap, time): (f64, Option<Duration>)) -> Control {
+    let left = control.deadline().map(|end| end.saturating_duration_since(Instant::now()));
+    let limits = control.limits().clone();
+    Control::new(&Limits { gap: limits.gap.max(gap), time: time.or(left), ..limits })
+}
+
 /// Has collectives of parameters and gradients priced by a share of their time.
 pub fn expose(graph: &mut Graph, exposed: f64) {
     let all = of_parameters(graph);
@@ -298,12 +380,13 @@ pub fn used(graph: &Graph, mesh: &Mesh, budget: &Budget, strategies: &[Strategy]
     let produced = |tensor: usize| {
         let of = |(at, op): (usize, &super::graph::Op)| {
             let place = op.outputs.iter().position(|output| *output == tensor)?;
-            strategies[at].placements.get(op.inputs.len() + place)
+            Some((op.times, strategies[at].placements.get(op.inputs.len() + place)?))
         };
         graph.ops.iter().enumerate().find_map(of)
     };
     let tensors = budget.tensors.iter().map(|(tensor, each)| {
-        produced(*tensor).map_or(0.0, |placement| each * local(*tensor, placement))
+        produced(*tensor)
+            .map_or(0.0, |(times, placement)| f64::from(times) * each * local(*tensor, placement))
     });
     let operands = budget.operands.iter().map(|(op, operand, each)| {
         let of = &graph.ops[*op];
@@ -316,19 +399,18 @@ pub fn used(graph: &Graph, mesh: &Mesh, budget: &Budget, strategies: &[Strategy]
 #[cfg(test)]
 mod tests {
     use super::super::goldens::mesh;
+    use super::super::program::stated;
     use super::*;
-    use crate::run::Limits;
-
     const FAST: (u64, f64, f64) = (8, 10e-6, 300e9);
 
     fn planned(most_bytes: f64) -> Result<Planned, (Refused, Vec<String>)> {
-        let card = decoder::tests::llama(4);
+        let model = ModelCard::uniform(decoder::tests::llama(4));
         let (mesh, prices) = mesh(&[FAST]);
         let memory =
             Memory { state_bytes: 16.0, logit_bytes: 4.0, resident_bytes: 1e9, most_bytes };
         let run = Run::timed(64, true);
         let question = Question {
-            card: &card,
+            model: &model,
             mesh: &mesh,
             prices: &prices,
             run,
@@ -359,21 +441,58 @@ mod tests {
         }
         let last = last.unwrap();
         assert!(last.accumulation > 1 || last.recomputes, "{}", last.accumulation);
-        let Err((refused, rows)) = planned(4e9) else { panic!("4 GB") };
-        assert_eq!((refused, rows.is_empty()), (Refused::Infeasible, true));
+        let Err((refused, _)) = planned(4e9) else { panic!("4 GB") };
+        assert_eq!(refused, Refused::Infeasible);
+    }
+
+    /// Every template is a point of the program, and none is replayed faster than what the program finds.
+    #[test]
+    fn no_template_is_faster() {
+        let (mut n_feasible, mut reversed) = (0, Vec::new());
+        let axes = [vec![FAST], vec![(2, 20e-6, 25e9), (4, 10e-6, 300e9)]];
+        for (axes, n) in axes.iter().flat_map(|axes| [8, 32, 128].map(|n| (axes, n))) {
+            let model = ModelCard::uniform(decoder::tests::llama(4));
+            let (mesh, prices) = mesh(axes);
+            let (state_bytes, logit_bytes, resident_bytes) = (16.0, 4.0, 1e9);
+            let memory = Memory { state_bytes, logit_bytes, resident_bytes, most_bytes: 400e9 };
+            let leaves_host = [true, false];
+            let leaves_host = &leaves_host[2 - axes.len()..];
+            let run = Run::timed(n, true);
+            let (model, mesh, prices) = (&model, &mesh, &prices);
+            let question = Question { model, mesh, prices, run, memory, leaves_host };
+            let control = Control::new(&Limits::default());
+            let found = question.plan(&control).unwrap();
+            for template in templates::all(mesh) {
+                let of = (found.accumulation, found.recomputes);
+                let Ok(other) = question.template(&template, of, &control) else { continue };
+                n_feasible += 1;
+                let placements: Vec<_> =
+                    other.sharding.strategies.iter().map(|of| of.placements.clone()).collect();
+                let mut graph = found.step.graph.clone();
+                let sharding = stated(&graph, mesh, prices, &placements).unwrap();
+                assert!(sharding.seconds >= found.sharding.bound_s * (1.0 - 1e-9), "{template}");
+                expose(&mut graph, other.exposed);
+                let sharding = stated(&graph, mesh, prices, &placements).unwrap();
+                assert!((sharding.seconds / other.sharding.seconds - 1.0).abs() < 1e-9);
+                if other.seconds() < found.seconds() * (1.0 - 1e-9) {
+                    reversed.push(format!("{n} {template}"));
+                }
+            }
+        }
+        assert_eq!((n_feasible, reversed), (30, Vec::<String>::new()));
     }
 
     /// By hand: parameters and their states of a device at rest, as FSDP shares them out, and what an op reads and
     /// writes beside.
     #[test]
     fn bytes_at_an_op_by_hand() {
-        let card = decoder::tests::llama(4);
+        let model = ModelCard::uniform(decoder::tests::llama(4));
         let (mesh, prices) = mesh(&[FAST]);
         let memory =
             Memory { state_bytes: 16.0, logit_bytes: 4.0, resident_bytes: 0.0, most_bytes: 80e9 };
         let run = Run::timed(8, true);
         let question = Question {
-            card: &card,
+            model: &model,
             mesh: &mesh,
             prices: &prices,
             run,
@@ -402,6 +521,6 @@ mod tests {
             assert!((found / wanted - 1.0).abs() < 1e-12, "{found} {wanted}")
         };
         near(of(decoder::LOSS), always + logits * (2.0 + 4.0 + 2.0));
-        near(of("layers.*.mlp_norm"), always + tokens * 4096.0 * 4.0);
+        near(of("layers.0-3.mlp_norm"), always + tokens * 4096.0 * 4.0);
     }
 }

@@ -1,106 +1,187 @@
-//! Variables that `export` and its like take, and those that a script exports.
+//! `export` and its like.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
-use ir::diagnostic::Diagnostic;
+use super::assigned::{Evaluated, Given};
+use super::run::Around;
+use super::values::{Doubt, Value, Variable, is_known, unknown};
+use super::words::is_name;
+use super::{Ran, Shell};
 
-use super::words::requoted;
-use super::{LONGEST, MAX_DEPTH, Shell};
-
-/// An `export`, `local`, `declare` or `readonly`.
+/// What options of `export` and its like say.
 #[derive(Default)]
-pub(super) struct Declared {
+struct Options {
     exports: bool,
-    /// Whether it takes an export back.
-    removes: bool,
-    locks: bool,
-    /// Whether their elements have names.
-    maps: bool,
-    /// Earlier values of the variables that it sets: all its words are expanded before it sets any.
-    pub(super) before: BTreeMap<String, Option<Option<String>>>,
+    unexports: bool,
+    is_integer: bool,
+    is_locked: bool,
+    is_list: bool,
+    is_map: bool,
+    /// Whether they list what is there.
+    shows: bool,
+    is_function: bool,
+    is_global: bool,
+    is_reference: bool,
 }
 
-impl Shell {
-    /// A command begins that declares variables.
-    pub(super) fn begin_declared(&mut self, command: &str) {
-        self.declared = Some(Declared {
+impl Shell<'_> {
+    /// `export`, `local` and their like.
+    pub(super) fn declare(
+        &mut self,
+        words: &[String],
+        declared: Vec<(usize, Evaluated)>,
+    ) -> Ran<()> {
+        let command = words[0].as_str();
+        let is_function = self.frames.iter().rev().any(|frame| frame.around == Around::Function);
+        let mut options = Options {
             exports: command == "export",
-            locks: command == "readonly",
-            ..Declared::default()
-        });
-    }
-
-    /// Takes a word of such a command that is no assignment.
-    pub(super) fn note_declared(&mut self, word: &str, is_sure: bool) {
-        let Some(declared) = &mut self.declared else { return };
-        let Some(options) = word.strip_prefix(['-', '+']) else {
-            let (locks, maps) = (declared.locks, declared.maps);
-            self.note_export(word, is_sure);
-            self.locked.extend(locks.then(|| word.to_owned()));
-            if maps && is_sure {
-                self.set(word, Some(String::new()));
-                self.arrays.insert(word.to_owned());
-                self.maps.insert(word.to_owned());
+            is_locked: command == "readonly",
+            ..Options::default()
+        };
+        let mut rest = Vec::new();
+        if command == "local" && !is_function {
+            self.status = Some(false);
+            return Ok(());
+        }
+        for word in &words[1..] {
+            match word.strip_prefix('-') {
+                Some(letters) => options.take(letters, command),
+                None if word.starts_with('+') => options.unexports |= word.contains('x'),
+                None => rest.push(word.clone()),
             }
+        }
+        if options.is_function {
+            if options.exports {
+                self.shared.extend(rest);
+            }
+            return Ok(());
+        }
+        if options.shows {
+            return self.print(&unknown(Doubt::Plain, &format!("$({command} -p)")));
+        }
+        let is_local =
+            is_function && !options.is_global && ["local", "declare", "typeset"].contains(&command);
+        for word in rest {
+            self.declare_word(&word, (command, &options, is_local))?;
+        }
+        for (_, evaluated) in declared {
+            let name = evaluated.name.clone();
+            self.declare_one(&name, &options, is_local);
+            if let Given::Elements(_) = evaluated.value
+                && !options.is_map
+                && !matches!(
+                    self.state.get(&name).and_then(|one| one.value.as_ref()),
+                    Some(Value::List(_) | Value::Map(_))
+                )
+                && !evaluated.adds
+            {
+                self.state.change(&name).value = None;
+            }
+            self.give(evaluated)?;
+            self.lock(&name, &options);
+        }
+        Ok(())
+    }
+
+    /// Takes a word that is a name, or that an expansion makes an assignment.
+    fn declare_word(
+        &mut self,
+        word: &str,
+        (command, options, is_local): (&str, &Options, bool),
+    ) -> Ran<()> {
+        if !is_known(word) && !word.contains('=') {
+            self.note_unknown(command, word);
+            return Ok(());
+        }
+        // What an expansion makes an assignment.
+        let (name, value) = match word.split_once('=') {
+            Some((name, value)) => (name.trim_end_matches('+'), Some(value)),
+            None => (word, None),
+        };
+        if !is_name(name) {
+            return Ok(());
+        }
+        self.declare_one(name, options, is_local);
+        if let Some(value) = value {
+            let adds = word[name.len()..].starts_with('+');
+            let value = Given::Text(value.to_owned());
+            self.give(Evaluated { name: name.to_owned(), key: None, adds, value })?;
+        }
+        self.lock(name, options);
+        Ok(())
+    }
+
+    fn declare_one(&mut self, name: &str, options: &Options, is_local: bool) {
+        if is_local {
+            let before = self.state.variables.get(name).cloned();
+            let frame = self.frames.iter_mut().rev().find(|frame| frame.around == Around::Function);
+            if let Some(frame) = frame
+                && !frame.locals.contains_key(name)
+            {
+                frame.locals.insert(name.to_owned(), before);
+                let exported = self.state.get(name).and_then(|one| one.exported);
+                let variable = self.state.change(name);
+                *variable = Variable { exported: exported.or(Some(false)), ..Default::default() };
+            }
+        }
+        let is_new = self.state.get(name).is_none_or(|one| one.value.is_none());
+        let is_there = self.state.get(name).is_some();
+        if options.is_reference && !is_local {
+            *self.state.change(name) = Variable::default();
+        }
+        let is_of_kind = options.is_integer || options.is_map || options.is_list;
+        let changes = is_local || is_of_kind || options.exports || options.unexports;
+        if !changes {
             return;
-        };
-        declared.maps |= options.contains('A');
-        declared.exports |= options.contains('x');
-        declared.locks |= options.contains('r');
-        declared.removes |= options.contains('n') || word.starts_with('+');
-    }
-
-    /// Notes that a variable is set, and exported where its command or the script exports all.
-    pub(super) fn note_export(&mut self, name: &str, is_sure: bool) {
-        let declared = self.declared.as_ref();
-        if declared.is_some_and(|declared| declared.maps) {
-            self.maps.insert(name.to_owned());
         }
-        let (exports, removes) =
-            declared.map_or((false, false), |declared| (declared.exports, declared.removes));
-        if removes && exports {
-            self.exported.remove(name);
-        } else if exports || self.exports_all {
-            let was_sure = self.exported.get(name).is_some_and(|was| *was);
-            self.exported.insert(name.to_owned(), is_sure || was_sure);
+        // `export NAME` of what is not set here leaves it as it is.
+        if !is_there && options.exports {
+            Rc::make_mut(&mut self.state.pending).insert(name.to_owned());
+        }
+        if !is_there && !is_of_kind && !is_local {
+            return;
+        }
+        let variable = self.state.change(name);
+        variable.is_integer |= options.is_integer;
+        if options.is_map && is_new {
+            variable.value = Some(Value::Map(BTreeMap::new()));
+        } else if options.is_list && is_new {
+            variable.value = Some(Value::List(BTreeMap::new()));
         }
     }
 
-    /// Notes what kind of variable one is that is set; whether its new value is not known.
-    pub(super) fn takes_none(&mut self, name: &str, is_array: bool, adds: bool) -> bool {
-        let is_array_already = self.arrays.contains(name);
-        // An error, behind which a script may go on or not; what is added to the first element alone.
-        if self.locked.contains(name) || adds && is_array_already && !is_array {
-            self.forget(name);
-            return true;
+    /// Exports and locks a variable behind its value.
+    fn lock(&mut self, name: &str, options: &Options) {
+        let is_there = self.state.get(name).is_some();
+        if options.is_reference {
+            let variable = self.state.change(name);
+            let other = variable.value.take().and_then(|value| value.scalar().map(str::to_owned));
+            variable.refers = other.filter(|other| is_name(other) && other != name);
         }
-        if self.declared.as_ref().is_some_and(|declared| declared.locks) {
-            self.locked.insert(name.to_owned());
+        if options.unexports {
+            self.state.change(name).exported = Some(false);
+        } else if options.exports && is_there {
+            self.state.change(name).exported = Some(true);
         }
-        match is_array {
-            true => self.arrays.insert(name.to_owned()),
-            false => self.arrays.remove(name),
-        };
-        false
+        if options.is_locked {
+            self.state.change(name).is_locked = true;
+        }
     }
+}
 
-    /// Takes `NAME[key]=value` of an array that has names for all its elements.
-    pub(super) fn set_element(&mut self, word: &str, is_sure: bool) -> Result<bool, Diagnostic> {
-        let parts = word.split_once('[').and_then(|(name, rest)| {
-            let (key, value) = rest.split_once("]=")?;
-            Some((name, key, value))
-        });
-        let Some((name, key, value)) = parts.filter(|(name, ..)| self.maps.contains(*name)) else {
-            return Ok(false);
-        };
-        let before = self.value_of(name).filter(|list| list.len() < LONGEST).map(str::to_owned);
-        let Some(before) = before.filter(|_| is_sure && !self.functions.is_inside()) else {
-            return Ok(false);
-        };
-        let (key, (value, _)) = (self.expand(key, MAX_DEPTH)?, self.word(value)?);
-        let all = format!("{before}[{key}]={} ", requoted(&value));
-        self.note_before(name);
-        self.set(name, Some(all));
-        Ok(true)
+impl Options {
+    fn take(&mut self, letters: &str, command: &str) {
+        let is_export = command == "export";
+        self.exports |= letters.contains('x') || is_export && !letters.contains('n');
+        self.unexports |= is_export && letters.contains('n');
+        self.is_reference |= !is_export && letters.contains('n');
+        self.is_integer |= letters.contains('i');
+        self.is_locked |= letters.contains('r');
+        self.is_list |= letters.contains('a');
+        self.is_map |= letters.contains('A');
+        self.shows |= letters.contains('p');
+        self.is_function |= letters.contains(['f', 'F']);
+        self.is_global |= letters.contains('g');
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::values::is_known;
 use super::words::{assignment, is_name, program};
 
 /// Values by name; none where what is passed is not known.
@@ -188,8 +189,7 @@ impl Environment {
     /// `NAME=value`, or a `NAME` with its value outside.
     fn set(&mut self, one: &str, outer: &Values) {
         if let Some((name, value)) = assignment(one) {
-            let value = Some(value.to_owned()).filter(|value| !value.contains(['$', '`']));
-            self.values.insert(name.to_owned(), value);
+            self.values.insert(name.to_owned(), Some(value.to_owned()));
         } else if let Some(value) = outer.get(one).filter(|_| is_name(one)) {
             self.values.insert(one.to_owned(), value.clone());
         }
@@ -206,5 +206,5 @@ impl Environment {
 
 /// Whether a word is a variable without a value that is named after flags.
 fn may_hold_flags(word: &str) -> bool {
-    word.starts_with('$') && ["ARG", "OPT", "FLAG", "ENV"].iter().any(|part| word.contains(part))
+    !is_known(word) && ["ARG", "OPT", "FLAG", "ENV"].iter().any(|part| word.contains(part))
 }

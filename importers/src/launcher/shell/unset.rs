@@ -1,38 +1,31 @@
-//! Unset variables that may add flags.
+//! Commands that a script runs, as text, with names in place of what is unknown: what may add flags is listed.
 
 use super::super::flags::{QUOTES, ends_line, quoted};
-use super::words::{DECISIVE, is_named};
-use super::{Expanded, MARK, Shell};
+use super::super::limits::MAX_BYTES;
+use super::values::{Doubt, Piece, Value, derived_flags, is_known, pieces};
+use super::words::{DECISIVE, has_decisive};
+use super::{Ran, Shell, too_long};
+
+/// Variables of programs that are read.
+const VARIABLES: [&str; 5] = [
+    "CUDA_VISIBLE_DEVICES",
+    "VLLM_PP_LAYER_PARTITION",
+    "SGLANG_PP_LAYER_PARTITION",
+    "NNODES",
+    "NPROC_PER_NODE",
+];
+/// Words that part commands of a text.
+const GRAMMAR: [&str; 13] =
+    ["then", "do", "else", "fi", "done", "if", "elif", "while", "until", "{", "}", "case", "esac"];
+/// The image that starts a server.
+const IMAGE: &str = "vllm/vllm-openai";
 
 /// The words before the present one.
 #[derive(Default)]
-pub(super) struct Behind {
+struct Behind {
     /// Whether a program or a flag does.
     is_command: bool,
     last: String,
-}
-
-impl Behind {
-    /// Notes the variables of a word, as written in the script and with values.
-    pub(super) fn take(
-        &mut self,
-        shell: &mut Shell,
-        (word, written): (&str, &str),
-        expanded: &mut Expanded,
-    ) {
-        if self.is_command {
-            shell.note_used(word);
-            // A server's first argument is its model.
-            let is_value = takes_value(&self.last) || self.last == "serve";
-            if !is_value || is_of_flags(written) {
-                shell.name_unset(written, expanded);
-            }
-        }
-        self.is_command |= written.ends_with(".py") || written.starts_with("--") || serves(written);
-        if !written.is_empty() {
-            written.clone_into(&mut self.last);
-        }
-    }
 }
 
 /// Whether a flag may take the word behind it. Switches are known by how they begin.
@@ -71,41 +64,130 @@ pub(super) fn is_decisive(value: &str) -> bool {
     };
     let is_long = |value: &str| DECISIVE.iter().any(|part| value.contains(part));
     is_flags(value) && (is_long(value) || value.split_whitespace().any(is_short))
+        || has_decisive(value)
 }
 
-/// Whether a word is `"$@"` or a slice of it.
-pub(super) fn is_rest(word: &str) -> bool {
-    ["$@", "$*"].contains(&word) || word.starts_with("${@")
+/// A value as one word.
+fn requoted(value: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "_-./=:,@%+[]~^{}*?!".contains(c);
+    let is_bare = value.chars().all(is_plain) && !value.is_empty() && !GRAMMAR.contains(&value);
+    let value = value.replace('\n', " ");
+    match (is_bare, value.contains('\''), value.contains('"')) {
+        (true, ..) => value,
+        (_, false, _) => format!("'{value}'"),
+        (_, true, false) => format!("\"{value}\""),
+        _ => format!("\"{}\"", value.replace('"', "\\\"")),
+    }
 }
 
-impl Shell {
-    /// Lists an unset variable that may add flags.
-    fn name_unset(&self, word: &str, expanded: &mut Expanded) {
-        let name = word.replace(MARK, "");
-        let name = name.trim_matches(QUOTES);
-        let has_rest = self.has_arguments || self.functions.is_inside();
-        // `$!` and its like hold numbers.
-        let is_state = name.starts_with("$!") || name.starts_with("$?") || name.starts_with("$$");
-        if name.starts_with(['$', '`']) && !is_state && (has_rest || !is_rest(name)) {
-            let known =
-                self.values.iter().filter(|(_, value)| value.as_deref().is_some_and(is_decisive));
-            let mut decisive = self.maybe.iter().chain(known.map(|(known, _)| known));
-            let is_maybe = decisive.any(|maybe| is_named(name, maybe));
-            let of = if is_maybe { &mut expanded.undecided } else { &mut expanded.unset };
-            of.push(name.to_owned());
+/// A word with names in place of what is unknown.
+fn written(word: &str) -> String {
+    if is_known(word) {
+        return requoted(word);
+    }
+    let all = derived_flags(word);
+    let has_blanks = |piece: &Piece<'_>| matches!(piece, Piece::Known(text) if text.contains(|c: char| c.is_whitespace() || "'#;|&<>()".contains(c)));
+    match pieces(word).iter().any(has_blanks) {
+        true => format!("\"{}\"", all.replace(['\n', '"'], " ")),
+        false => all,
+    }
+}
+
+impl Shell<'_> {
+    /// Adds a command that runs.
+    pub(super) fn emit(&mut self, words: &[String]) -> Ran<()> {
+        let shown = derived_flags(&words.join(" "));
+        let is_launch =
+            has_decisive(&shown) || words.iter().any(|word| serves(word) || word.ends_with(".py"));
+        if self.n_substituted > 0 && !has_decisive(&shown) {
+            return Ok(());
         }
+        // Lines behind the end of a command that has flags are none of it.
+        let is_behind =
+            words[0].starts_with('-') && self.out.text.lines().last().is_some_and(has_decisive);
+        if is_behind && !self.out.text.starts_with('-') {
+            return Ok(());
+        }
+        let wrappers = if is_launch { self.wrappers.clone() } else { Vec::new() };
+        let own = VARIABLES.iter().filter_map(|name| {
+            let variable = self.state.get(name).filter(|one| one.exported != Some(false))?;
+            let Some(Value::Text(value)) = &variable.value else { return None };
+            let is_given = words
+                .iter()
+                .any(|word| word.strip_prefix(name).is_some_and(|rest| rest.starts_with('=')));
+            (!is_given).then(|| format!("{name}={value}"))
+        });
+        let own: Vec<String> = own.collect();
+        let mut behind = Behind::default();
+        let mut line = Vec::new();
+        for word in wrappers.iter().chain(&own).chain(words) {
+            let word = self.named(word, &mut behind);
+            line.extend(word);
+        }
+        let servers = words.iter().any(|word| serves(word) || word.starts_with(IMAGE));
+        self.out.undecided_servers |= servers && self.n_choices > 0;
+        self.out.looped_servers |= servers && self.n_loops > 0;
+        self.out.text.push_str(&line.join(" "));
+        self.out.text.push('\n');
+        if self.out.text.len() > MAX_BYTES { Err(too_long()) } else { Ok(()) }
     }
 
-    /// Notes the variables of a word inside a function.
-    pub(super) fn note_used(&mut self, word: &str) {
-        if self.functions.is_inside() {
-            let parts = word.split('$').skip(1);
-            let names = parts.map(|part| {
-                let part = part.trim_start_matches('{');
-                part.split(|c: char| c != '_' && !c.is_ascii_alphanumeric()).next().unwrap_or("")
-            });
-            self.used.extend(names.filter(|name| !name.is_empty()).map(str::to_owned));
+    /// A word as it is written, with what is unknown of it listed; none where it may be left out.
+    fn named(&mut self, word: &str, behind: &mut Behind) -> Option<String> {
+        let (mut rest, mut all) = (String::new(), Vec::new());
+        for piece in pieces(word) {
+            match piece {
+                Piece::Unknown { doubt: Doubt::Idle, shown, .. } => {
+                    all.push((false, shown.to_owned()));
+                }
+                Piece::Unknown { doubt, shown, whole, .. } => {
+                    let is_decisive = doubt == Doubt::Decisive;
+                    if is_decisive {
+                        all.push((true, shown.to_owned()));
+                    }
+                    if !(is_decisive && shown.contains("+=(")) {
+                        rest.push_str(whole);
+                    }
+                }
+                Piece::Known(text) => rest.push_str(text),
+            }
         }
+        let is_left = !is_known(word) && rest.trim().is_empty();
+        let text = written(if is_left { "" } else { &rest });
+        let name = derived_flags(&rest);
+        // A server's first argument is its model.
+        let is_value = takes_value(&behind.last) || behind.last == "serve";
+        let is_state = ["$!", "$?", "$$"].iter().any(|state| name.starts_with(state));
+        if behind.is_command && !is_state && (!is_value || is_of_flags(&name)) {
+            let first = pieces(&rest).into_iter().next();
+            if matches!(first, Some(Piece::Unknown { doubt: Doubt::Plain | Doubt::Argument, .. })) {
+                all.push((false, name.clone()));
+            }
+        }
+        for (is_decisive, shown) in all {
+            let list = if is_decisive { &mut self.out.undecided } else { &mut self.out.unset };
+            if !list.contains(&shown) {
+                list.push(shown);
+            }
+        }
+        behind.is_command |= word.ends_with(".py") || word.starts_with("--") || serves(word);
+        if is_left {
+            return None;
+        }
+        behind.last = name;
+        Some(text)
+    }
+
+    /// Assignments of flags, where a script has nothing else.
+    pub(super) fn excerpt(&self) -> String {
+        let mut all = String::new();
+        for (name, variable) in self.state.variables.iter() {
+            let elements = variable.value.as_ref().map(Value::elements).unwrap_or_default();
+            let words: Vec<String> = elements.iter().map(|one| derived_flags(one)).collect();
+            let text = words.join(" ").replace(['\n', '"'], " ");
+            all.push_str(&format!("{name}=\"{text}\"\n"));
+        }
+        all
     }
 }
 
@@ -147,7 +229,6 @@ pub(crate) fn behind_ends(text: &str) -> Vec<String> {
     }
     found
 }
-
 #[cfg(test)]
 mod tests {
     use super::behind_ends;

@@ -21,12 +21,6 @@ pub(crate) const DECISIVE: [&str; 14] = [
 /// Commands that take assignments.
 pub(super) const DECLARES: [&str; 5] = ["export", "local", "declare", "readonly", "typeset"];
 
-/// Words behind which a command begins.
-const BEFORE: [&str; 20] = [
-    "&&", "||", "|", "|&", "&", ";", ";;", "then", "do", "else", "{", "(", "!", "time", "if",
-    "elif", "while", "until", "}", ")",
-];
-
 /// Whether a word is `NAME=value`.
 pub(crate) fn is_assignment(word: &str) -> bool {
     assignment(word).is_some()
@@ -45,24 +39,6 @@ pub(super) fn is_name(text: &str) -> bool {
         && !text.starts_with(|c: char| c.is_ascii_digit())
 }
 
-/// Whether a script names a variable.
-pub(super) fn is_named(text: &str, name: &str) -> bool {
-    [format!("${name}"), format!("${{{name}")].iter().any(|mark| text.contains(mark))
-}
-
-/// A value as one word.
-pub(super) fn requoted(value: &str) -> String {
-    if value.contains(char::is_whitespace) { format!("\"{value}\"") } else { value.to_owned() }
-}
-
-/// Whether a command begins behind a word of the same line.
-pub(super) fn is_before_command(word: &str) -> bool {
-    word.ends_with(';')
-        || BEFORE.contains(&word)
-        || word.ends_with("(){")
-        || word.ends_with(')') && !word.contains("$(")
-}
-
 /// The name of the program that a word is.
 pub(super) fn program(word: &str) -> &str {
     word.rsplit('/').next().unwrap_or(word)
@@ -74,4 +50,20 @@ pub(super) fn has_decisive(text: &str) -> bool {
         |flag: &str| flag.starts_with("--") && DECISIVE.iter().any(|part| flag.contains(part));
     let is_end = |c: char| c.is_whitespace() || "\"'=(".contains(c);
     text.split(is_end).any(is_decisive)
+}
+
+/// How deep substitutions are nested, those that nothing closes included.
+pub(crate) fn nesting(text: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let bytes = text.as_bytes();
+    for (at, byte) in bytes.iter().enumerate() {
+        let after = at.checked_sub(1).map(|at| bytes[at]);
+        match byte {
+            b'{' | b'(' if after == Some(b'$') || after == Some(b'(') => depth += 1,
+            b'}' | b')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
 }

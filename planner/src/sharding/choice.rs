@@ -1,0 +1,83 @@
+//! A choice of strategies from duals: op after op the best, by what is chosen at the other ends of its uses, and by
+//! duals where nothing is chosen yet; then improved op by op.
+
+use super::ascent::Duals;
+use super::net::Net;
+
+/// The better of the choices that ops forwards and backwards give, and its cost; infinite where it breaks a limit.
+pub(super) fn rounded(net: &Net, duals: &Duals) -> (f64, Vec<usize>) {
+    let n = net.costs.len();
+    let orders: [Vec<usize>; 2] = [(0..n).collect(), (0..n).rev().collect()];
+    let mut best = (f64::INFINITY, vec![0; n]);
+    for order in orders {
+        let mut chosen: Vec<Option<usize>> = vec![None; n];
+        for op in &order {
+            chosen[*op] = cheapest(net, duals, &chosen, *op);
+        }
+        for _ in 0..ROUNDS {
+            let before = chosen.clone();
+            for op in &order {
+                chosen[*op] = None;
+                chosen[*op] = cheapest(net, duals, &chosen, *op);
+            }
+            if chosen == before {
+                break;
+            }
+        }
+        let chosen: Vec<usize> = chosen.into_iter().map(|at| at.unwrap_or(0)).collect();
+        let cost = if net.is_within(&chosen) { net.cost(&chosen) } else { f64::INFINITY };
+        if cost < best.0 {
+            best = (cost, chosen);
+        }
+    }
+    best
+}
+
+/// Rounds of improvement at most.
+const ROUNDS: usize = 4;
+
+/// The cheapest strategy of an op beside what is chosen.
+fn cheapest(net: &Net, duals: &Duals, chosen: &[Option<usize>], op: usize) -> Option<usize> {
+    let mut costs = net.costs[op].clone();
+    for (parts, dual) in net.budgets.iter().zip(&duals.budgets) {
+        costs.iter_mut().zip(&parts[op]).for_each(|(cost, part)| *cost += dual * part);
+    }
+    for (at, is_to) in &net.sides[op] {
+        let end = usize::from(*is_to);
+        let group = &net.groups[net.uses[*at].group];
+        let ends = net.ends(*at);
+        let price = |q: usize, p: usize| group.costs[q * group.n[1] + p];
+        let place = |end: usize| chosen[ends[end].op].map(|at| ends[end].places[at] as usize);
+        let here = ends[end].places.iter().map(|place| *place as usize);
+        let costs = costs.iter_mut().zip(here);
+        if ends[0].op == ends[1].op {
+            for ((cost, _), (q, p)) in costs.zip(ends[0].places.iter().zip(&ends[1].places)) {
+                *cost += 0.5 * price(*q as usize, *p as usize);
+            }
+            continue;
+        }
+        let Some(other) = place(1 - end) else {
+            let dual = &duals.uses[*at][end];
+            costs.for_each(|(cost, here)| *cost += dual[here]);
+            continue;
+        };
+        // What other uses have resharded already, in the order of uses where the producer is not chosen.
+        let bought: Vec<usize> = group
+            .uses
+            .iter()
+            .filter(|of| if *is_to { *of != at } else { *of < at })
+            .filter_map(|of| {
+                let to = &net.uses[*of].to;
+                chosen[to.op].map(|at| to.places[at] as usize)
+            })
+            .collect();
+        if *is_to {
+            costs
+                .filter(|of| !bought.contains(&of.1))
+                .for_each(|(cost, p)| *cost += price(other, p));
+        } else if !bought.contains(&other) {
+            costs.for_each(|(cost, q)| *cost += price(q, other));
+        }
+    }
+    (0..costs.len()).min_by(|one, other| costs[*one].total_cmp(&costs[*other]))
+}

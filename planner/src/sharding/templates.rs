@@ -1,0 +1,187 @@
+//! Known ways to shard a decoder, as restrictions of the program: each is a point of its space.
+
+use std::fmt;
+
+use super::graph::{Graph, Strategy};
+use super::mesh::Part::{self, Partial, Replicated, Split};
+use super::mesh::{Axis, Mesh};
+use super::replay::of_parameters;
+use super::rules::Rule;
+
+/// What an axis does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Splits the batch; parameters at rest are split in any way (DDP, ZeRO, FSDP).
+    Data,
+    /// Splits columns, then rows of pairs of products (Shoeybi et al., Megatron-LM, arXiv:1909.08053).
+    Tensor,
+    /// The same, and tokens between the pairs (Korthikanti et al., arXiv:2205.05198).
+    TensorAndSequence,
+}
+
+impl Form {
+    /// All.
+    pub const ALL: [Self; 3] = [Self::Data, Self::Tensor, Self::TensorAndSequence];
+}
+
+/// By axis what it does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template(pub Vec<(String, u64, Form)>);
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let size = |form: Form| {
+            let of = self.0.iter().filter(|(_, _, other)| *other == form);
+            of.map(|(_, size, _)| size).product::<u64>()
+        };
+        let [data, tensor, both] = Form::ALL.map(size);
+        let words = [
+            (data, format!("DP {data}")),
+            (tensor, format!("TP {tensor}")),
+            (both, format!("TP {both} with sequence parallelism")),
+        ];
+        let words: Vec<String> =
+            words.into_iter().filter(|(n, _)| *n > 1).map(|(_, word)| word).collect();
+        write!(f, "{}", words.join(" x "))
+    }
+}
+
+/// All products of forms over the axes of a mesh.
+#[must_use]
+pub fn all(mesh: &Mesh) -> Vec<Template> {
+    let mut all = vec![Template(Vec::new())];
+    for Axis { name, size } in &mesh.axes {
+        let with = |template: &Template| {
+            let template = template.clone();
+            Form::ALL.map(|form| {
+                let mut next = template.clone();
+                next.0.push((name.clone(), *size, form));
+                next
+            })
+        };
+        all = all.iter().flat_map(with).collect();
+    }
+    // Tensor ranks either split tokens or do not.
+    let is_one = |template: &Template| {
+        let has = |form| template.0.iter().any(|of| of.2 == form);
+        !(has(Form::Tensor) && has(Form::TensorAndSequence))
+    };
+    all.retain(is_one);
+    all
+}
+
+/// Parts of the first output of an op that tensor parallelism may leave; none where it says nothing.
+fn parts(name: &str, between: Part) -> Option<Vec<Part>> {
+    let name = match name.strip_prefix("layers.") {
+        Some(rest) => rest.split_once('.').map_or(rest, |(_, name)| name),
+        None => name,
+    };
+    Some(match name {
+        "attention.q"
+        | "attention"
+        | "attention.backward"
+        | "attention.o.backward"
+        | "mlp.up"
+        | "mlp.gate"
+        | "mlp.activation"
+        | "mlp.activation.backward"
+        | "mlp.down.backward"
+        | "head"
+        | "cross_entropy" => vec![Split(2)],
+        // Fewer heads than ranks are on all of them.
+        "attention.k" | "attention.v" => vec![Split(2), Replicated],
+        "attention.o"
+        | "mlp.down"
+        | "embedding"
+        | "attention.q.backward"
+        | "attention.k.backward"
+        | "attention.v.backward"
+        | "mlp.up.backward"
+        | "mlp.gate.backward"
+        | "head.backward"
+        | "attention_norm.sum_of_two"
+        | "attention_norm.sum"
+        | "mlp_norm.sum" => vec![Partial],
+        "attention.q.weight"
+        | "attention.q.weight.grad"
+        | "mlp.up.weight"
+        | "mlp.up.weight.grad"
+        | "mlp.gate.weight"
+        | "mlp.gate.weight.grad" => vec![Split(1)],
+        "attention.o.weight"
+        | "attention.o.weight.grad"
+        | "mlp.down.weight"
+        | "mlp.down.weight.grad"
+        | "head.weight"
+        | "head.weight.grad"
+        | "embedding.weight"
+        | "embedding.weight.grad" => vec![Split(0)],
+        "attention_norm"
+        | "attention_norm.backward"
+        | "mlp_norm"
+        | "mlp_norm.backward"
+        | "norm"
+        | "norm.backward"
+        | "attention.residual"
+        | "attention.residual.backward"
+        | "mlp.residual"
+        | "mlp.residual.backward" => vec![between],
+        _ => return None,
+    })
+}
+
+/// Whether a form has a rule of an op.
+fn has(graph: &Graph, number: usize, rule: &Rule, form: Form) -> bool {
+    let op = &graph.ops[number];
+    let n = op.inputs.len();
+    let between = match form {
+        Form::TensorAndSequence => Split(1),
+        Form::Tensor | Form::Data => Replicated,
+    };
+    match form {
+        Form::Data if n == 0 => true,
+        Form::Data => {
+            let of = of_parameters(graph);
+            let mut all = op.inputs.iter().chain(&op.outputs).zip(&rule.parts);
+            let is_weight_alone = op.inputs.iter().all(|tensor| of[*tensor].is_some());
+            is_weight_alone || all.all(|(tensor, part)| of[*tensor].is_some() || *part == Split(0))
+        }
+        Form::Tensor | Form::TensorAndSequence => {
+            let Some(parts) = parts(&op.name, between) else { return true };
+            // Sums of whole products are no way to share them out.
+            parts.contains(&rule.parts[n]) && (rule.parts[n] != Partial || rule.is_divided)
+        }
+    }
+}
+
+/// The program of a template alone.
+#[must_use]
+pub fn restricted(graph: &Graph, template: &Template) -> Graph {
+    let mut only = graph.clone();
+    for number in 0..graph.ops.len() {
+        let rules = &graph.ops[number].rules;
+        let of_axis = |(_, _, form): &(String, u64, Form)| -> Vec<usize> {
+            (0..rules.len()).filter(|at| has(graph, number, &rules[*at], *form)).collect()
+        };
+        only.ops[number].by_axis = template.0.iter().map(of_axis).collect();
+    }
+    only
+}
+
+/// The first template that strategies are a point of.
+#[must_use]
+pub fn named(graph: &Graph, mesh: &Mesh, strategies: &[Strategy]) -> Option<Template> {
+    let is = |template: &Template| {
+        let only = restricted(graph, template);
+        only.ops.iter().zip(strategies).all(|(op, strategy)| {
+            op.by_axis.iter().enumerate().all(|(axis, allowed)| {
+                let has = |at: &usize| {
+                    let parts = op.rules[*at].parts.iter().zip(&strategy.placements);
+                    parts.into_iter().all(|(part, placement)| *part == placement[axis])
+                };
+                allowed.iter().any(has)
+            })
+        })
+    };
+    all(mesh).into_iter().find(is)
+}
