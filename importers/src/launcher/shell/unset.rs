@@ -3,7 +3,7 @@
 use super::super::flags::{QUOTES, ends_line, quoted};
 use super::super::limits::MAX_BYTES;
 use super::values::{Doubt, Piece, Value, derived_flags, is_known, pieces};
-use super::words::{DECISIVE, has_decisive};
+use super::words::has_decisive;
 use super::{Ran, Shell, too_long};
 
 /// Variables of programs that are read.
@@ -49,22 +49,6 @@ fn takes_value(word: &str) -> bool {
 fn is_of_flags(word: &str) -> bool {
     let name = word.to_uppercase();
     ["ARG", "OPT", "FLAG"].iter().any(|part| name.contains(part))
-}
-
-pub(super) fn is_flags(value: &str) -> bool {
-    value.trim_start_matches([' ', '\t', '\r', '\n', '\\']).starts_with('-')
-}
-
-/// Whether a value has flags that change the plan.
-pub(super) fn is_decisive(value: &str) -> bool {
-    // Servers have short names of degrees: `-tp`, `--dp-size`.
-    let is_short = |word: &str| {
-        let name = word.trim_start_matches('-').split(['-', '=']).next().unwrap_or_default();
-        word.starts_with('-') && ["tp", "pp", "dp", "ep"].contains(&name)
-    };
-    let is_long = |value: &str| DECISIVE.iter().any(|part| value.contains(part));
-    is_flags(value) && (is_long(value) || value.split_whitespace().any(is_short))
-        || has_decisive(value)
 }
 
 /// A value as one word.

@@ -18,6 +18,23 @@ pub(crate) const DECISIVE: [&str; 14] = [
     "expert",
 ];
 
+/// Whether a value begins with a flag.
+pub(super) fn is_flags(value: &str) -> bool {
+    value.trim_start_matches([' ', '\t', '\r', '\n', '\\']).starts_with('-')
+}
+
+/// Whether a value has flags that change the plan.
+pub(super) fn is_decisive(value: &str) -> bool {
+    // Servers have short names of degrees: `-tp`, `--dp-size`.
+    let is_short = |word: &str| {
+        let name = word.trim_start_matches('-').split(['-', '=']).next().unwrap_or_default();
+        word.starts_with('-') && ["tp", "pp", "dp", "ep"].contains(&name)
+    };
+    let is_long = |value: &str| DECISIVE.iter().any(|part| value.contains(part));
+    is_flags(value) && (is_long(value) || value.split_whitespace().any(is_short))
+        || has_decisive(value)
+}
+
 /// Commands that take assignments.
 pub(super) const DECLARES: [&str; 5] = ["export", "local", "declare", "readonly", "typeset"];
 
