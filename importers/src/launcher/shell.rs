@@ -194,7 +194,7 @@ fn run_once(
 }
 
 fn too_long() -> Diagnostic {
-    let message = format!("settings whose variables hold more than {MAX_BYTES} bytes");
+    let message = format!("settings with more than {MAX_BYTES} bytes in variables");
     Diagnostic::input("file-too-large", message).hint("give the flags alone")
 }
 

@@ -58,7 +58,7 @@ pub enum Refused {
     TooLarge(String),
     /// Limits and pins leave nothing.
     Infeasible,
-    /// Models whose ops have no rules.
+    /// A model with ops that have no rules.
     NoGraph,
     /// Time ended, or the solver failed.
     NotSolved,

@@ -24,7 +24,7 @@ pub enum Work {
     Pointwise,
     /// Takes no time.
     Nothing,
-    /// A source whose optimizer moves so many bytes of an element.
+    /// A parameter, updated at rest: bytes that the optimizer moves for an element.
     Update(f64),
     /// Products. Number, rows, columns and depth are products of dimensions, each of an operand by number.
     Product([Vec<(usize, u8)>; 4]),

@@ -24,7 +24,7 @@ pub struct Priced<'a> {
     pub spreads: Vec<Spread>,
 }
 
-/// By axis of a mesh, how its groups lie on hosts of so many devices; none where groups lie unevenly.
+/// By axis of a mesh, how its groups lie on hosts of `per_host` devices; none where groups lie unevenly.
 #[must_use]
 pub fn spreads(mesh: &Mesh, per_host: u64) -> Option<Vec<Spread>> {
     let mut stride = 1_u64;

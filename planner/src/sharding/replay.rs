@@ -42,7 +42,7 @@ impl Replayed {
     }
 }
 
-/// Ops of so many equal layers, by number.
+/// Ops of equal layers, by number.
 struct Segment {
     ops: Range<usize>,
     copies: u32,

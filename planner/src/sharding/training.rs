@@ -45,7 +45,7 @@ pub struct Memory {
     pub most_bytes: f64,
 }
 
-/// A step that is asked for.
+/// A step to shard.
 #[derive(Clone, Copy)]
 pub struct Question<'a> {
     /// The model.
@@ -75,7 +75,7 @@ pub struct Planned {
     pub recomputes: bool,
     /// Most bytes of a device, and the op at which it holds them.
     pub peak: (f64, String),
-    /// Ops whose rows of memory bind.
+    /// Ops at which memory binds.
     pub rows: Vec<String>,
     /// A micro-batch on streams.
     pub replayed: Replayed,
@@ -110,7 +110,7 @@ impl Planned {
 }
 
 impl Question<'_> {
-    /// The ops of one of so many micro-batches; none of models that [`decoder::step`] has none of.
+    /// The ops of a micro-batch of a step of `accumulation` ones; none of models that [`decoder::step`] has none of.
     #[must_use]
     pub fn step(&self, accumulation: u64, recomputes: bool) -> Option<Step> {
         let n_sequences = self.run.n_sequences / accumulation;
@@ -274,7 +274,7 @@ impl Question<'_> {
         all
     }
 
-    /// A template's fastest way to run a step of so many micro-batches within memory.
+    /// A template's fastest way to run a step of as many micro-batches within memory.
     ///
     /// # Errors
     /// As [`Self::plan`]: most models and meshes have no way for some.
@@ -403,20 +403,21 @@ mod tests {
     use super::*;
     const FAST: (u64, f64, f64) = (8, 10e-6, 300e9);
 
+    /// A step on one host: sequences, and bytes that are taken before and at most.
+    fn question<'a>(
+        model: &'a ModelCard,
+        (mesh, prices): (&'a Mesh, &'a dyn Prices),
+        (n_sequences, [resident_bytes, most_bytes]): (u64, [f64; 2]),
+    ) -> Question<'a> {
+        let memory = Memory { state_bytes: 16.0, logit_bytes: 4.0, resident_bytes, most_bytes };
+        let run = Run::timed(n_sequences, true);
+        Question { model, mesh, prices, run, memory, leaves_host: &[false] }
+    }
+
     fn planned(most_bytes: f64) -> Result<Planned, (Refused, Vec<String>)> {
         let model = ModelCard::uniform(decoder::tests::llama(4));
         let (mesh, prices) = mesh(&[FAST]);
-        let memory =
-            Memory { state_bytes: 16.0, logit_bytes: 4.0, resident_bytes: 1e9, most_bytes };
-        let run = Run::timed(64, true);
-        let question = Question {
-            model: &model,
-            mesh: &mesh,
-            prices: &prices,
-            run,
-            memory,
-            leaves_host: &[false],
-        };
+        let question = question(&model, (&mesh, &prices), (64, [1e9, most_bytes]));
         let planned = question.plan(&Control::new(&Limits::default()))?;
         assert!(planned.peak.0 <= most_bytes * (1.0 + 1e-9), "{:?}", planned.peak);
         // Where rows of memory bind, the relaxation may be below the best plan.
@@ -488,17 +489,7 @@ mod tests {
     fn bytes_at_an_op_by_hand() {
         let model = ModelCard::uniform(decoder::tests::llama(4));
         let (mesh, prices) = mesh(&[FAST]);
-        let memory =
-            Memory { state_bytes: 16.0, logit_bytes: 4.0, resident_bytes: 0.0, most_bytes: 80e9 };
-        let run = Run::timed(8, true);
-        let question = Question {
-            model: &model,
-            mesh: &mesh,
-            prices: &prices,
-            run,
-            memory,
-            leaves_host: &[false],
-        };
+        let question = question(&model, (&mesh, &prices), (8, [0.0, 80e9]));
         let step = question.step(1, false).unwrap();
         let whole = vec![vec![super::super::mesh::Part::Replicated]; 16];
         let strategies: Vec<Strategy> = (step.graph.ops.iter())

@@ -14,7 +14,7 @@ use super::{Ran, Shell};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Flow {
     Next,
-    /// Out of so many loops.
+    /// Ends this number of loops.
     Break(u32),
     Continue(u32),
     Return,

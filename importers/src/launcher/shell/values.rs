@@ -87,7 +87,7 @@ pub(super) fn pieces(text: &str) -> Vec<Piece<'_>> {
     all
 }
 
-/// A text whose unknown parts are one word each, or any number of them.
+/// A text with unknown parts: each is one word, or any number of words.
 pub(super) fn counted(text: &str, is_many: bool) -> String {
     if is_known(text) {
         return text.to_owned();
