@@ -326,7 +326,7 @@ fn endless_scripts_are_bounded() {
         let shown: String = script.chars().take(60).collect();
         let message = degree(&script).unwrap_err();
         assert!(
-            ["hold more", "nested deeper", "parse"].iter().any(|part| message.contains(part)),
+            ["with more than", "nested deeper", "parse"].iter().any(|part| message.contains(part)),
             "{shown} {message}"
         );
     }
