@@ -24,6 +24,8 @@ pub mod request;
 mod resolve;
 pub mod served;
 pub mod serves;
+pub mod sharding;
+pub mod shards;
 pub mod training;
 
 use ir::workload::{Mode, Optimizer, Workload};
@@ -481,6 +483,9 @@ pub struct PlanDocument {
     /// Of serving workers: what was planned for, workers and figures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fleet: Option<Box<fleet::FleetDocument>>,
+    /// Of a training step: where each tensor is split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sharding: Option<Box<sharding::ShardingDocument>>,
     /// What it draws and costs, where that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub energy: Option<energy::EnergyDocument>,

@@ -271,6 +271,7 @@ pub(crate) fn refused(kind: PlanKind, target: &str) -> Diagnostic {
         PlanKind::NanoBatches => listed("nano-batches"),
         PlanKind::Inference => listed("pipelines that serve"),
         PlanKind::Fleet => listed("fleets of serving workers"),
+        PlanKind::Sharding => listed("shardings"),
         PlanKind::Streams => none("numbers of parts and no slices of gradients"),
         PlanKind::Groups => none("micro-batches and parts between two groups of devices"),
         PlanKind::Gradients => none("buckets of gradients")

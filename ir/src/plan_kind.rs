@@ -25,11 +25,13 @@ pub enum PlanKind {
     Gradients,
     /// Workers that serve a model, each with degrees of its own.
     Fleet,
+    /// Splits of the tensors of a training step over a mesh.
+    Sharding,
 }
 
 impl PlanKind {
     /// All.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Placement,
         Self::Training,
         Self::Given,
@@ -41,6 +43,7 @@ impl PlanKind {
         Self::Inference,
         Self::Gradients,
         Self::Fleet,
+        Self::Sharding,
     ];
 
     /// A plan of it in words, with its article.
@@ -55,6 +58,7 @@ impl PlanKind {
             Self::Inference => "a pipeline that serves",
             Self::Gradients => "a plan of gradients",
             Self::Fleet => "a fleet of serving workers",
+            Self::Sharding => "a sharding",
         }
     }
 
@@ -76,6 +80,7 @@ impl PlanKind {
             Self::Inference => "not-for-serving",
             Self::Gradients => "not-for-gradients",
             Self::Fleet => "not-for-fleets",
+            Self::Sharding => "not-for-shardings",
         }
     }
 }

@@ -5,8 +5,11 @@ use ir::plan_kind::PlanKind;
 
 use super::fleet::{FleetDocument, PromisesDocument, WorkerDocument};
 use super::request::RequestDocument;
-use super::{PlanDocument, WorkloadDocument};
+use super::sharding::ShardingDocument;
+use super::{ModeDocument, PlanDocument, WorkloadDocument};
 
+/// Ops and redistributions of a sharding at most.
+const MOST_OPS: usize = 1 << 16;
 /// Lengths of requests of a fleet at most.
 const MOST_LENGTHS: usize = 256;
 /// Running requests, and tokens of an iteration, of a worker at most.
@@ -39,6 +42,12 @@ impl PlanDocument {
         }
         if let Some(fleet) = &self.fleet {
             return fleet.check();
+        }
+        if let Some(sharding) = &self.sharding {
+            if self.workload.mode != ModeDocument::Training {
+                return Err(refused("workload.mode", "is not that of a training step"));
+            }
+            return sharding.check();
         }
         match (&self.served, &self.training) {
             (Some(served), _) => self.check_served(served),
@@ -187,4 +196,24 @@ pub(super) fn refused(member: &'static str, why: &str) -> Diagnostic {
     Diagnostic::input("bad-plan", format!("member `{member}` of the plan {why}"))
         .fact("member", member)
         .hint("plan again, or correct the member")
+}
+
+impl ShardingDocument {
+    /// Refuses impossible values.
+    fn check(&self) -> Result<(), Diagnostic> {
+        let sizes = self.mesh.iter().map(|axis| axis.size);
+        if self.mesh.is_empty() || self.mesh.len() > 3 || sizes.clone().any(|size| size == 0) {
+            return Err(refused("sharding.mesh", "needs one to three axes of at least 1"));
+        }
+        if sizes.fold(1, u64::saturating_mul) > 1 << 20 {
+            return Err(refused("sharding.mesh", "has more than 1,048,576 devices"));
+        }
+        if self.sequence_length == 0 {
+            return Err(refused("sharding.sequence_length", "is 0, but must be at least 1"));
+        }
+        if self.ops.len() > MOST_OPS || self.redistributions.len() > MOST_OPS {
+            return Err(refused("sharding.ops", "has more than 65,536 entries"));
+        }
+        Ok(())
+    }
 }

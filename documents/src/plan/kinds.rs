@@ -21,12 +21,18 @@ struct Row {
 }
 
 /// All, the first of which a plan is.
-const KINDS: [Row; 10] = [
+const KINDS: [Row; 11] = [
     Row {
         kind: PlanKind::Fleet,
         is: |plan| plan.fleet.is_some(),
         must: "fleet",
         may: "request.max_memory_bytes request.expert_skew",
+    },
+    Row {
+        kind: PlanKind::Sharding,
+        is: |plan| plan.sharding.is_some(),
+        must: "sharding workload.batch workload.micro_batch cost",
+        may: "request.max_memory_bytes request.memory_margin",
     },
     Row {
         kind: PlanKind::Inference,
@@ -115,10 +121,11 @@ enum Is {
 use Is::{Layers, Of, Stages};
 
 /// Members that not every plan has.
-const MEMBERS: [(&str, Is); 61] = [
+const MEMBERS: [(&str, Is); 62] = [
     ("placement", Of(|plan| !plan.placement.is_empty())),
     ("training", Of(|plan| plan.training.is_some())),
     ("served", Of(|plan| plan.served.is_some())),
+    ("sharding", Of(|plan| plan.sharding.is_some())),
     ("fleet", Of(|plan| plan.fleet.is_some())),
     ("parallelism.training", Of(|plan| plan.parallelism.training.is_some())),
     ("experts.phase", Of(|plan| plan.experts.phase.is_some())),
@@ -198,7 +205,7 @@ impl Is {
 
 impl PlanDocument {
     fn row(&self) -> &'static Row {
-        const { &KINDS }.iter().find(|row| (row.is)(self)).unwrap_or(const { &KINDS[9] })
+        const { &KINDS }.iter().find(|row| (row.is)(self)).unwrap_or(const { &KINDS[10] })
     }
 
     /// What it decides.
@@ -241,6 +248,7 @@ pub(crate) enum AnswerDocument {
     Inference(Box<FoundDocument<super::served::InferenceFigures>>),
     Gradients(Box<FoundDocument<super::buckets::GradientsFigures>>),
     Fleet(Box<FoundDocument<super::fleet::FleetFigures>>),
+    Sharding(Box<FoundDocument<super::sharding::ShardingFigures>>),
     Failure(Box<crate::report::FailureDocument>),
     /// Of `explain --why-not`.
     WhyNot(Box<crate::report::why_not::ExplainedDocument>),

@@ -37,8 +37,12 @@ impl PlanDocument {
             return Err(Diagnostic::input("bad-plan", message)
                 .hint("give the config.json that it was made for"));
         }
-        if self.fleet.is_some() {
-            let message = "the plan is a fleet of serving workers, not of a graph";
+        let others = [
+            (self.sharding.is_some(), "a sharding of a model"),
+            (self.fleet.is_some(), "a fleet of serving workers"),
+        ];
+        if let Some((_, what)) = others.into_iter().find(|(is_other, _)| *is_other) {
+            let message = format!("the plan is {what}, not of a graph");
             return Err(Diagnostic::input("bad-plan", message)
                 .hint("give the config.json that it was made for"));
         }

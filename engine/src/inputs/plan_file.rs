@@ -136,7 +136,9 @@ pub fn map(path: &Path) -> Option<Result<DeviceMap, Diagnostic>> {
 pub(crate) fn check(document: &PlanDocument) -> Result<(), Diagnostic> {
     // Kinds with an objective of their own hold it against what is derived.
     let kind = document.kind();
-    if [PlanKind::Placement, PlanKind::Training, PlanKind::Gradients].contains(&kind) {
+    if [PlanKind::Placement, PlanKind::Training, PlanKind::Gradients, PlanKind::Sharding]
+        .contains(&kind)
+    {
         objective(document)?;
     }
     let WorkloadDocument { batch, micro_batch, .. } = &document.workload;

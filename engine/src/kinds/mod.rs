@@ -14,6 +14,7 @@ pub mod inference;
 pub mod kind;
 pub mod nano_batches;
 pub mod placement;
+pub mod sharding;
 pub mod slots;
 pub mod streams;
 pub mod training;

@@ -37,7 +37,7 @@ macro_rules! with_kind {
         $crate::plan::with_kind!(
             [
                 experts::Experts, slots::Slots, streams::Streams, groups::Groups, nano_batches::NanoBatches,
-                inference::Inference, gradients::Gradients, training::Training, fleet::Fleet
+                inference::Inference, gradients::Gradients, training::Training, fleet::Fleet, sharding::Sharding
             ]
             $kind, $K => $framed
         )
@@ -175,7 +175,7 @@ pub fn honours() -> Vec<&'static Honours> {
 #[must_use]
 pub fn honours_of(task: Task) -> Vec<&'static Honours> {
     let task_of = |honours: &Honours| match honours.kind {
-        PlanKind::Training => Task::Train,
+        PlanKind::Training | PlanKind::Sharding => Task::Train,
         PlanKind::Placement => Task::Place,
         PlanKind::Given => Task::Solve,
         _ => Task::Infer,

@@ -16,7 +16,7 @@ use crate::request::{AUTO, PlanRequest};
 /// Those of its recipe.
 pub(super) fn guessed(request: &PlanRequest) -> Result<Task, Diagnostic> {
     Ok(match kind_of(request)? {
-        Some(PlanKind::Gradients) => Task::Train,
+        Some(PlanKind::Gradients | PlanKind::Sharding) => Task::Train,
         Some(_) if request.phase == Some(StepPhase::Training) => Task::Train,
         Some(_) => Task::Infer,
         None if both::is_open(request) || plans_training(request) => Task::Train,
@@ -85,7 +85,7 @@ fn other(request: &PlanRequest, task: Task, kind: Option<PlanKind>) -> Option<Di
         ));
     }
     match (task, kind) {
-        (Task::Place | Task::Infer, Some(PlanKind::Gradients)) => {
+        (Task::Place | Task::Infer, Some(PlanKind::Gradients | PlanKind::Sharding)) => {
             Some(refused(recipe(), "plans training steps", Task::Train))
         }
         (

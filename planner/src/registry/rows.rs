@@ -20,6 +20,7 @@ use crate::run::algorithm::{Field, Kind};
 use crate::run::entry::{Entry, Model};
 use crate::serving::fleets::Fleets;
 use crate::serving::{Serves, serving_fleet, serving_pipeline};
+use crate::sharding::{self, Shards};
 use crate::training::doors::{Card, Layers, Unlike};
 use crate::training::{per_layer, search_3d, unlike_nodes};
 use crate::transform::{blocks, chains, coplace, fuse, repeat};
@@ -410,6 +411,15 @@ pub(super) static ENTRIES: &[Entry] = &[
         paper: "Pan et al., FSMoE, ASPLOS 2025, arXiv:2501.10714, section 4",
         summary: "the same with parts by the paper's closed form of four cases: the baseline",
         doors: &[&Streams(fsmoe_closed_form::solve, Heuristic)],
+    },
+    Entry {
+        name: "sharding",
+        kind: Kind::Decide,
+        decides: &[Field::Parallelism],
+        options: sharding::OPTIONS,
+        paper: "Zheng et al., Alpa, OSDI 2022, section 4; the relaxation by flows is not of it",
+        summary: "splits of every tensor of a training step over a mesh, by an integer program",
+        doors: &[&Shards(|question, control| question.plan(control), Bound)],
     },
     Entry {
         name: "findep",

@@ -125,11 +125,16 @@ impl Control {
         self.spent.fetch_add(nodes, Ordering::Relaxed);
     }
 
+    /// Nodes booked so far.
+    #[must_use]
+    pub fn spent(&self) -> u64 {
+        self.spent.load(Ordering::Relaxed)
+    }
+
     /// Nodes left; `None` without a budget.
     #[must_use]
     pub fn nodes_left(&self) -> Option<u64> {
-        let spent = self.spent.load(Ordering::Relaxed);
-        self.limits.nodes.map(|nodes| nodes.saturating_sub(spent))
+        self.limits.nodes.map(|nodes| nodes.saturating_sub(self.spent()))
     }
 
     /// Why a search must stop now, if it must.

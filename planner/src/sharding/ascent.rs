@@ -182,6 +182,7 @@ impl<'a> Ascent<'a> {
                     return self.bound();
                 }
                 self.sweep();
+                control.spend(self.net.n_columns() as u64);
             }
             let next = self.bound();
             let gap = if best.is_finite() { best - next } else { COARSE * next };

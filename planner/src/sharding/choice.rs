@@ -2,7 +2,31 @@
 //! duals where nothing is chosen yet; then improved op by op.
 
 use super::ascent::Duals;
-use super::net::Net;
+use super::net::{Net, part};
+
+/// A choice within limits, at duals of budgets that grow until there is one; infinite where none is found.
+pub(super) fn within(net: &Net, duals: &Duals) -> (f64, Vec<usize>) {
+    let mut duals = duals.clone();
+    let mut found = rounded(net, &duals);
+    for _ in 0..DOUBLINGS {
+        if found.0.is_finite() || net.budgets.is_empty() {
+            break;
+        }
+        let least = FIRST * net.cost(&found.1);
+        for (parts, dual) in net.budgets.iter().zip(&mut duals.budgets) {
+            if part(parts, &found.1) > 1.0 {
+                *dual = (2.0 * *dual).max(least);
+            }
+        }
+        found = rounded(net, &duals);
+    }
+    found
+}
+
+/// Times that duals of budgets are doubled at most.
+const DOUBLINGS: usize = 16;
+/// The first dual of a budget that is exceeded, as a part of the cost.
+pub(super) const FIRST: f64 = 1e-3;
 
 /// The better of the choices that ops forwards and backwards give, and its cost; infinite where it breaks a limit.
 pub(super) fn rounded(net: &Net, duals: &Duals) -> (f64, Vec<usize>) {

@@ -64,8 +64,52 @@ mod judge;
 #[cfg(test)]
 mod laws;
 
+use ir::diagnostic::Diagnostic;
+
+use crate::run::Control;
+use crate::run::algorithm::{Guarantee, OptionRow, Options, bad_option};
+use crate::run::entry::{Problems, door};
+
 pub use answer::{Refused, Sharding, Step};
 pub use graph::{Budget, Chain, Graph, Op, Pin, Tensor, Work};
 pub use mesh::{Axis, Collective, Kernel, Load, Mesh, Part, Placement, Prices};
 pub use program::plan;
 pub use training::{Planned, Question};
+
+/// Axes of a mesh at most.
+pub const MOST_AXES: usize = 3;
+
+const MESH: OptionRow = OptionRow {
+    name: "mesh",
+    unit: "devices by axis, such as 4x8, the last one of neighbours; auto = hosts x devices of a host",
+    default: "auto",
+    summary: "axes that tensors are split over",
+};
+
+/// Options of the row.
+pub const OPTIONS: &[OptionRow] = &[MESH];
+
+/// Sizes of the axes that are asked for; none where they follow from the cluster.
+///
+/// # Errors
+/// `bad-option`.
+pub fn sizes(options: &Options) -> Result<Option<Vec<u64>>, Diagnostic> {
+    let text = options.text(&MESH);
+    if text == MESH.default {
+        return Ok(None);
+    }
+    let sizes: Option<Vec<u64>> = text.split('x').map(|size| size.parse().ok()).collect();
+    let is_mesh = |sizes: &Vec<u64>| sizes.len() <= MOST_AXES && sizes.iter().all(|size| *size > 1);
+    sizes.filter(is_mesh).map(Some).ok_or_else(|| bad_option(&MESH, text))
+}
+
+/// Shards a step within memory; else why not, and the ops whose rows of memory no sharding keeps together.
+pub type Shard = fn(&Question<'_>, &Control) -> Result<Planned, (Refused, Vec<String>)>;
+
+/// How a row shards a training step.
+pub struct Shards(pub Shard, pub Guarantee);
+
+const STEPS: Problems =
+    Problems { name: "training steps", planned: "shards training steps and stands alone" };
+
+door!(Shards, STEPS, vec![cost_model::ops::problem::Objective::STEP_TIME.name()]);

@@ -149,9 +149,11 @@ pub(super) fn solved(program: &Program, control: &Control) -> Result<Values, Ref
             false => problem.add_row(row.value..=row.value, terms),
         }
     }
+    let n = program.costs.len() as u64;
     let mut model = problem.try_optimise(Sense::Minimise).map_err(|_| Refused::NotSolved)?;
-    configure(&mut model, control).ok_or(Refused::NotSolved)?;
+    configure(&mut model, n, control).ok_or(Refused::NotSolved)?;
     let solved = model.try_solve().map_err(|_| Refused::NotSolved)?;
+    control.spend(n * solved.simplex_iteration_count().unsigned_abs());
     match solved.status() {
         HighsModelStatus::Optimal => {}
         HighsModelStatus::Infeasible => return Err(Refused::Infeasible),
@@ -161,7 +163,8 @@ pub(super) fn solved(program: &Program, control: &Control) -> Result<Values, Ref
     Ok(Values { columns: solution.columns().to_vec(), duals: solution.dual_rows().to_vec() })
 }
 
-fn configure(model: &mut Model, control: &Control) -> Option<()> {
+/// One thread, and limits for so many columns: an iteration of the simplex counts as a node for each.
+fn configure(model: &mut Model, n: u64, control: &Control) -> Option<()> {
     model.make_quiet();
     model.try_set_option("parallel", "off").ok()?;
     for (name, value) in [("threads", 1), ("random_seed", 0), ("presolve_rule_off", RULES_OFF)] {
@@ -170,6 +173,10 @@ fn configure(model: &mut Model, control: &Control) -> Option<()> {
     if let Some(end) = control.deadline() {
         let left = end.saturating_duration_since(Instant::now());
         model.try_set_option("time_limit", left.as_secs_f64()).ok()?;
+    }
+    if let Some(nodes) = control.nodes_left() {
+        let iterations = i32::try_from(nodes / n.max(1)).unwrap_or(i32::MAX);
+        model.try_set_option("simplex_iteration_limit", iterations).ok()?;
     }
     Some(())
 }

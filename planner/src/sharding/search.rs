@@ -14,7 +14,7 @@
 use super::answer::Refused;
 use super::ascent::{Ascent, Duals};
 use super::bound::{self, Bound, slack};
-use super::choice::rounded;
+use super::choice::{FIRST, rounded, within};
 use super::net::{Net, Places, Use, numbers, part};
 use super::relaxation::{Relaxation, WHOLE, solved};
 use crate::run::Control;
@@ -76,12 +76,9 @@ enum End {
 /// If limits leave none, or time ends before one is found.
 pub(super) fn best(net: Net, control: &Control) -> Result<Found, Refused> {
     let names = net.costs.iter().map(|of| (0..of.len()).collect()).collect();
-    let duals = match net.budgets.is_empty() {
-        true => Ascent::new(&net).duals,
-        false => priced(&mut Ascent::new(&net), control),
-    };
+    let (duals, mut best) = priced(&mut Ascent::new(&net), control);
     let bound = Bound::of(&net, &duals);
-    let (mut best, mut without) = ((f64::INFINITY, Vec::new()), f64::INFINITY);
+    let mut without = f64::INFINITY;
     let mut open = vec![Part { net, duals, bound, floor: 0.0, names }];
     let (mut n, mut is_ended) = (0, false);
     while let Some(part) = open.pop() {
@@ -180,7 +177,7 @@ impl Search<'_> {
         ascent.climb(LOOKS, self.best.0, self.control);
         let duals = ascent.duals.clone();
         ascent.align();
-        let choice = rounded(&self.part.net, &ascent.duals);
+        let choice = within(&self.part.net, &ascent.duals);
         self.take(duals);
         self.offer(choice);
     }
@@ -318,13 +315,18 @@ fn gathered(net: &Net, (slack, most): (&[Vec<f64>], f64), places: &Places) -> Ve
     slack.iter().zip(&net.uses).map(of_use).collect()
 }
 
-/// Duals of budgets for which the best bound was found, each by halves between those that use too much and too little.
-fn priced(ascent: &mut Ascent<'_>, control: &Control) -> Duals {
+/// Duals of budgets for which the best bound was found, each by halves between those that use too much and too little,
+/// and the best choice on the way.
+fn priced(ascent: &mut Ascent<'_>, control: &Control) -> (Duals, (f64, Vec<usize>)) {
     let net = ascent.net;
+    let mut cheapest = (f64::INFINITY, Vec::new());
+    if net.budgets.is_empty() {
+        return (ascent.duals.clone(), cheapest);
+    }
     let mut best = (ascent.climb(LOOKS, f64::INFINITY, control), ascent.duals.clone());
     let mut between = vec![(0.0, f64::INFINITY); net.budgets.len()];
     for _ in 0..PRICES {
-        let chosen = rounded(net, &ascent.duals).1;
+        let (cost, chosen) = rounded(net, &ascent.duals);
         let duals = &mut ascent.duals.budgets;
         for ((parts, dual), (low, high)) in net.budgets.iter().zip(duals).zip(&mut between) {
             match part(parts, &chosen) > 1.0 {
@@ -336,6 +338,9 @@ fn priced(ascent: &mut Ascent<'_>, control: &Control) -> Duals {
                 false => (2.0 * *low).max(FIRST * best.0),
             };
         }
+        if cost < cheapest.0 {
+            cheapest = (cost, chosen);
+        }
         if control.stop().is_some() || between.iter().all(|(low, high)| low == high) {
             break;
         }
@@ -344,10 +349,8 @@ fn priced(ascent: &mut Ascent<'_>, control: &Control) -> Duals {
             best = (bound, ascent.duals.clone());
         }
     }
-    best.1
+    (best.1, cheapest)
 }
 
 /// Steps of duals of budgets.
 const PRICES: usize = 24;
-/// The first dual of a budget that is exceeded, as a part of the bound.
-const FIRST: f64 = 1e-3;

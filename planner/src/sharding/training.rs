@@ -27,8 +27,12 @@ const ROWS: usize = 4;
 const ROUNDS: usize = 3;
 /// Part of the price that a program may lack to its bound before the best plan is known.
 const COARSE: f64 = 1e-3;
+/// The same of templates beside a plan.
+const BESIDE: f64 = 5e-3;
 /// What a proof of the best plan may take where no limit of time is shorter.
 const PROOF: Duration = Duration::from_secs(3);
+/// Share of the limits left that a number of micro-batches gets.
+const SHARE: f64 = 0.25;
 /// The least share that is priced, so that ties are few.
 const LEAST_EXPOSED: f64 = 0.05;
 
@@ -196,6 +200,7 @@ impl Question<'_> {
         let coarse = &limited(control, (COARSE, None));
         let mut best: Option<Planned> = None;
         let mut last = (Refused::Infeasible, Vec::new());
+        let mut undecided = None;
         for recomputes in [false, true] {
             let mut n_found = 0;
             let powers = (0..64).map(|power| 1_u64 << power);
@@ -203,13 +208,18 @@ impl Question<'_> {
             for accumulation in powers.take_while(fits) {
                 let none = || (Refused::NoGraph, Vec::new());
                 let step = self.step(accumulation, recomputes).ok_or_else(none)?;
-                if best.is_some() && control.stop().is_some() {
+                if (best.is_some() || undecided.is_some()) && coarse.stop().is_some() {
                     break;
                 }
                 if !self.may_fit(&step) {
                     continue;
                 }
-                match self.overlapped(step, (accumulation, recomputes), coarse) {
+                // Where memory just does not suffice, that takes long to show: others get their share of the limits.
+                let part = coarse.part(SHARE);
+                let found = self.overlapped(step, (accumulation, recomputes), &part);
+                coarse.spend(part.spent());
+                part.noted_stop().into_iter().for_each(|stop| control.note_stop(stop));
+                match found {
                     Ok(at) => {
                         let is_bound = !at.rows.is_empty();
                         if best.as_ref().is_none_or(|best| at.seconds() < best.seconds()) {
@@ -224,8 +234,8 @@ impl Question<'_> {
                     Err((Refused::Infeasible | Refused::NoStrategy(_), rows)) => {
                         last = (Refused::Infeasible, rows);
                     }
-                    Err(error) if best.is_none() => return Err(error),
-                    Err(_) => break,
+                    Err((Refused::NotSolved, rows)) => undecided = Some((Refused::NotSolved, rows)),
+                    Err(error) => return Err(error),
                 }
             }
             // Where nothing binds, running layers again costs time alone.
@@ -233,7 +243,7 @@ impl Question<'_> {
                 break;
             }
         }
-        best.map(|best| self.proved(best, control)).ok_or(last)
+        best.map(|best| self.proved(best, control)).ok_or(undecided.unwrap_or(last))
     }
 
     /// A plan with the bound of a search for the best one, and that one where its replay is no slower.
@@ -257,11 +267,12 @@ impl Question<'_> {
         plan
     }
 
-    /// By template that fits, seconds of its step in as many micro-batches as a plan, the fastest first.
+    /// By template that fits, seconds of its step in as many micro-batches as a plan, the fastest first; of those that
+    /// differ by the axes that they use alone, the fastest one.
     #[must_use]
     pub fn templates(&self, planned: &Planned, control: &Control) -> Vec<(Template, f64)> {
         let of = (planned.accumulation, planned.recomputes);
-        let coarse = limited(control, (COARSE, None));
+        let coarse = limited(control, (BESIDE, None));
         let seconds = |template: Template| {
             if control.stop().is_some() {
                 return None;
@@ -271,6 +282,8 @@ impl Question<'_> {
         };
         let mut all: Vec<_> = templates::all(self.mesh).into_iter().filter_map(seconds).collect();
         all.sort_by(|one, other| one.1.total_cmp(&other.1));
+        let mut names = BTreeSet::new();
+        all.retain(|(template, _)| names.insert(template.to_string()));
         all
     }
 
@@ -334,8 +347,13 @@ impl Question<'_> {
     /// Whether every row has a solution by itself.
     fn may_fit(&self, step: &Step) -> bool {
         let n: f64 = self.mesh.axes.iter().map(|axis| axis.size as f64).product();
+        let mut times = vec![0.0; step.graph.tensors.len()];
+        for op in &step.graph.ops {
+            op.outputs.iter().for_each(|tensor| times[*tensor] = f64::from(op.times));
+        }
         let elements = |tensor: usize| {
-            step.graph.tensors[tensor].dims.iter().map(|size| *size as f64).product::<f64>()
+            let of_one = step.graph.tensors[tensor].dims.iter().map(|size| *size as f64);
+            times[tensor] * of_one.product::<f64>()
         };
         let least = |budget: &Budget| {
             let tensors = budget.tensors.iter();
@@ -359,8 +377,8 @@ impl Question<'_> {
 /// The same limits with another gap, and less time where it is stated.
 fn limited(control: &Control, (gap, time): (f64, Option<Duration>)) -> Control {
     let left = control.deadline().map(|end| end.saturating_duration_since(Instant::now()));
-    let limits = control.limits().clone();
-    Control::new(&Limits { gap: limits.gap.max(gap), time: time.or(left), ..limits })
+    let (limits, nodes) = (control.limits().clone(), control.nodes_left());
+    Control::new(&Limits { gap: limits.gap.max(gap), time: time.or(left), nodes, ..limits })
 }
 
 /// Has collectives of parameters and gradients priced by a share of their time.

@@ -32,7 +32,7 @@ const fn small(model: &'static str, on: &'static str, flags: &'static str) -> Sm
     Small { model, on, asked: flags }
 }
 
-pub(super) const KINDS: [Kind; 16] = [
+pub(super) const KINDS: [Kind; 17] = [
     Kind {
         name: "ops",
         plans: &[
@@ -370,6 +370,25 @@ pub(super) const KINDS: [Kind; 16] = [
         ],
         targets: &["vllm", "sglang", "trtllm", "dynamo"],
         exits: [0; 5],
+    },
+    Kind {
+        name: "sharding",
+        plans: &[
+            small(
+                "billion.json",
+                TWO,
+                "--global-batch 32 --sequence-length 2048 --algorithm sharding",
+            ),
+            small(
+                "billion.json",
+                TWO,
+                "--global-batch 32 --sequence-length 2048 --algorithm sharding(mesh=2x2x2) \
+                 --max-memory-per-device 8GB",
+            ),
+            small("experts.json", TWO, "--global-batch 16 --algorithm sharding(mesh=8)"),
+        ],
+        targets: &[],
+        exits: [0, 0, 0, 0, 2],
     },
     Kind {
         name: "gradients",

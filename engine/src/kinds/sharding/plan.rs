@@ -1,0 +1,189 @@
+//! A sharding of a training step.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use documents::plan::sharding::{ShardingFigures, TemplateFigures};
+use documents::report::FoundDocument;
+use ir::diagnostic::{Blame, Diagnostic};
+use planner::run::{Control, Limits, StopReason};
+use planner::sharding::templates::Template;
+use planner::sharding::{Mesh, Refused, Shards, sizes};
+
+use super::Sharding;
+use super::decided::{document, part};
+use super::explain::{axes, table};
+use super::setting::Setting;
+use crate::answer::exit::CommandResult;
+use crate::answer::page::Page;
+use crate::answer::rows::Rows;
+use crate::answer::screen::{Screen, figure};
+use crate::inputs::load;
+use crate::inputs::run::setting::Setting as Run;
+use crate::kinds::frame::found;
+use crate::request::PlanRequest;
+use crate::search::row;
+use crate::search::run::{Run as Progress, interrupted};
+use crate::search::watched::{proved, stop, watched};
+
+/// What a search takes at most where no limit is stated.
+const USUAL: Duration = Duration::from_secs(20);
+
+/// Sizes of a mesh.
+#[must_use]
+pub fn mesh(mesh: &Mesh) -> String {
+    let sizes = mesh.axes.iter().map(|axis| format!("{} {}s", axis.size, axis.name));
+    sizes.collect::<Vec<_>>().join(" x ")
+}
+
+/// Plans a step by a row of the registry.
+pub(crate) fn plan(request: &PlanRequest, run: &mut Progress<'_>) -> CommandResult {
+    let (used, door) = row::known::<Shards>(request.recipe())?;
+    let sizes = sizes(&used.options)?;
+    let read = move |request: &PlanRequest| Setting::of(Run::of(request)?, sizes);
+    let shard = door.0;
+    let search = move |setting: &Setting, control: &Arc<Control>| {
+        let control = &usual(control);
+        let found = setting.with(|question| {
+            let planned = shard(question, control)?;
+            let templates = question.templates(&planned, control);
+            Ok((planned, templates, control.noted_stop()))
+        });
+        Some(found)
+    };
+    let planned = watched((request, used.entry.name), run, read, search)?;
+    let Some((setting, planned, elapsed_s)) = planned else { return Ok(interrupted(run.page)) };
+    let (planned, templates, ended) = match planned {
+        Ok(found) => found,
+        Err(_) if run.watch.is_cancelled() => return Ok(interrupted(run.page)),
+        Err(refused) => return Err(none((&setting, request), refused)),
+    };
+    let plan = document(&setting, &planned, &used.to_string());
+    let replayed = planned.replayed;
+    let collective_s = replayed.parameters_s + replayed.activations_s;
+    let n = planned.accumulation as f64;
+    let figures = ShardingFigures {
+        seconds: planned.seconds(),
+        priced_seconds: planned.priced_s(),
+        bound_seconds: planned.bound_s(),
+        collective_seconds: n * collective_s,
+        exposed_seconds: n * (replayed.seconds - replayed.ops_s - replayed.update_s),
+        templates: templates.iter().map(|of| figures_of(of, planned.seconds())).collect(),
+        is_template: planned.template(&setting.mesh).map(|of| of.to_string()),
+        n_micro_batches: planned.accumulation,
+        peak_memory_bytes: planned.peak.0.round() as u64,
+        n_strategies: planned.sharding.n_strategies as u64,
+        n_columns: planned.sharding.n_columns as u64,
+    };
+    let stop = match stop(planned.priced_s(), planned.bound_s()) {
+        StopReason::Finished => ended.unwrap_or(StopReason::Finished),
+        proved => proved,
+    };
+    let warnings = setting.run.warnings.clone();
+    let (on, made) = ((&setting, &planned), (plan, figures, stop.name(), elapsed_s));
+    found::<Sharding, _>((request, run), on, made, warnings, |report, page| {
+        screen(&setting, report, page)
+    })
+}
+
+/// The same limits, with a time where none is stated: searches are seldom as long.
+fn usual(control: &Control) -> Control {
+    let limits = control.limits();
+    let usual = (!limits.deterministic).then_some(USUAL);
+    let left = control.deadline().map(|end| end.saturating_duration_since(Instant::now()));
+    Control::new(&Limits { time: left.or(usual), ..limits.clone() })
+}
+
+/// A template beside a plan of so many seconds.
+pub(super) fn figures_of((template, seconds): &(Template, f64), planned_s: f64) -> TemplateFigures {
+    let (template, seconds) = (template.to_string(), *seconds);
+    TemplateFigures { template, seconds, slower: seconds / planned_s - 1.0 }
+}
+
+/// Why there is no plan.
+fn none(
+    (setting, request): (&Setting, &PlanRequest),
+    (refused, ops): (Refused, Vec<String>),
+) -> Diagnostic {
+    match refused {
+        Refused::Infeasible => {
+            let message = "no sharding fits the memory of a device, in any number of micro-batches \
+                           that is a power of two, with layers run again or not";
+            let error = Diagnostic::error(Blame::Infeasible, "memory", message);
+            let error = if ops.is_empty() { error } else { error.fact("ops", ops) };
+            let devices = setting.run.cluster.devices.len() as u64;
+            error.fact("devices", devices).hint("give more devices, or devices of more memory")
+        }
+        Refused::NotSolved => {
+            let counts = request.limits.deterministic || request.limits.node_budget.is_some();
+            let (limit, hint) = match counts {
+                true => ("within the node budget", "raise --node-budget"),
+                false => ("in time", "raise --time-limit"),
+            };
+            let message = format!("no plan was found {limit}");
+            Diagnostic::error(Blame::NotFound, "no-plan", message).hint(hint)
+        }
+        other => Diagnostic::usage("no-rules", other.to_string())
+            .hint("leave --algorithm out: degrees are searched for every model"),
+    }
+}
+
+fn screen(setting: &Setting, found: &FoundDocument<ShardingFigures>, page: &Page) -> Screen {
+    let figures = &found.figures;
+    let run = &setting.run;
+    let step = format!("training step of {} x {} tokens", run.global_batch, run.sequence);
+    let mut screen = Screen::of_step(&found.plan, &step, &load::describe(&run.cluster));
+    let stated = found.plan.sharding.clone().unwrap_or_default();
+    let again = if stated.recompute { ", full recompute" } else { "" };
+    let of = found.plan.workload.micro_batch.unwrap_or_default();
+    let batches = match figures.n_micro_batches {
+        1 => "one batch".to_owned(),
+        n => format!("{n} micro-batches of {of}"),
+    };
+    screen.fact("plan", format!("sharded over {}; {batches}{again}", mesh(&setting.mesh)));
+    for line in axes(setting, &stated) {
+        screen.fact("", line);
+    }
+    let ms = |seconds: f64| format!("{:.3} ms", 1e3 * seconds);
+    let rest = format!(
+        "replayed; collectives {}, exposed {}",
+        ms(figures.collective_seconds),
+        ms(figures.exposed_seconds)
+    );
+    screen.fact("time", figure(ms(figures.seconds), None, &rest));
+    let beside = |of: &TemplateFigures| format!("{} {:+.1} %", of.template, 100.0 * of.slower);
+    let others: Vec<String> = figures.templates.iter().take(3).map(beside).collect();
+    screen.fact(
+        "beside",
+        match (&figures.is_template, others.is_empty()) {
+            (Some(template), _) => Some(format!("this is {template}")),
+            (None, false) => Some(others.join("; ")),
+            (None, true) => None,
+        },
+    );
+    let memory = figures.peak_memory_bytes as f64 / 2_f64.powi(30);
+    let at = format!("GiB of a device at most, at `{}`", stated.peak_memory_at);
+    screen.fact("memory", format!("{memory:.2} {at}"));
+    let space = "shardings into these micro-batches by the program's cost";
+    let ended = (found.stop_reason.as_str(), found.elapsed_s);
+    screen.fact("proof", proved((figures.priced_seconds, figures.bound_seconds), space, ended));
+    let share = 100.0 * stated.exposed_share;
+    let cost = ms(figures.priced_seconds);
+    let sum = "the program's cost is a sum over ops and collectives";
+    screen.fact("", format!("{sum}: {cost}, parameters and gradients at {share:.0} %"));
+    screen.fact("scope", "no collective spans two axes; no pipeline".to_owned());
+    screen.take(page, |page| {
+        table(&stated, Rows::All, page);
+    });
+    screen
+}
+
+/// A placement in a word, such as `S(0)R`.
+pub(super) fn word(of: &[String]) -> String {
+    of.concat()
+}
+
+/// What each axis does to a tensor.
+pub(super) fn of_parts(of: &[planner::sharding::Part]) -> String {
+    of.iter().copied().map(part).collect::<Vec<_>>().concat()
+}

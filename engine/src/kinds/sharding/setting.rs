@@ -1,0 +1,128 @@
+//! What is sharded: a step of a model of equal layers, on a mesh of equal devices.
+
+use cost_model::kernels::precision;
+use cost_model::kernels::step_constants::Constant;
+use cost_model::runs::forms::hosts;
+use cost_model::runs::memory::states::state_bytes;
+use ir::card::ZeroStage;
+use ir::diagnostic::Diagnostic;
+use planner::sharding::decoder::Run as Step;
+use planner::sharding::priced::{Priced, spreads};
+use planner::sharding::training::Memory;
+use planner::sharding::{Axis, Mesh, Question};
+
+use crate::inputs::run::setting::Setting as Run;
+
+/// Bytes of a logit beside its own where its loss is computed: a 32-bit copy.
+const LOGIT: f64 = cost_model::kernels::rates::WIDE_LOGIT;
+
+/// Model, devices and software.
+#[derive(Clone)]
+pub struct Setting {
+    /// Model, devices and software.
+    pub run: Run,
+    /// Its devices.
+    pub mesh: Mesh,
+}
+
+fn refused(code: &'static str, message: String, hint: &str) -> Diagnostic {
+    Diagnostic::usage(code, message).hint(hint.to_owned())
+}
+
+/// Names of so many axes, the outermost first.
+fn names(n: usize) -> &'static [&'static str] {
+    [&["device"][..], &["host", "device"], &["pod", "host", "device"]][n.clamp(1, 3) - 1]
+}
+
+impl Setting {
+    /// A step of all devices of a cluster, on axes of these sizes or on hosts and devices of a host.
+    ///
+    /// # Errors
+    /// `no-rules`, `mesh`, `unlike-hosts`.
+    pub fn of(run: Run, sizes: Option<Vec<u64>>) -> Result<Self, Diagnostic> {
+        check(&run)?;
+        let n = run.cluster.devices.len() as u64;
+        hosts::check(&run.cluster, n)?;
+        let per_host = run.system.per_host.clamp(1, n.max(1));
+        let usual = || {
+            let sizes = [n / per_host, per_host];
+            sizes.into_iter().filter(|size| *size > 1).collect::<Vec<_>>()
+        };
+        let sizes = sizes.unwrap_or_else(usual);
+        if sizes.is_empty() {
+            let hint = "give a cluster of two devices or more";
+            return Err(refused("one-device", "one device shares nothing out".to_owned(), hint));
+        }
+        if sizes.iter().copied().fold(1, u64::saturating_mul) != n {
+            let shown: Vec<String> = sizes.iter().map(u64::to_string).collect();
+            let message = format!("a mesh of {} is not the cluster's {n} devices", shown.join("x"));
+            return Err(refused("mesh", message, "name sizes whose product is that number"));
+        }
+        let axis = |(name, size): (&&str, u64)| Axis { name: (*name).to_owned(), size };
+        let mesh = Mesh { axes: names(sizes.len()).iter().zip(sizes).map(axis).collect() };
+        if spreads(&mesh, per_host).is_none() {
+            let message = format!("groups of an axis would lie unevenly on hosts of {per_host}");
+            return Err(refused("mesh", message, "have the last axes fill whole hosts"));
+        }
+        Ok(Self { run, mesh })
+    }
+
+    /// Has a step of all samples planned or judged.
+    pub fn with<T>(&self, then: impl FnOnce(&Question<'_>) -> T) -> T {
+        let pricing = self.run.pricing();
+        let (system, dtype) = (pricing.system, pricing.dtype);
+        let rates = |dtype| system.rates(pricing.stack, pricing.constants, dtype);
+        let prices = Priced {
+            system,
+            rates: rates(dtype),
+            beside: rates(precision::beside(dtype)),
+            network: pricing.constants.get(Constant::Network),
+            spreads: spreads(&self.mesh, system.per_host).unwrap_or_default(),
+        };
+        let states = state_bytes(pricing.format, pricing.optimizer, ZeroStage::None, 1.0);
+        let moved = precision::optimizer_bytes(dtype, pricing.optimizer, pricing.format);
+        let step = Step {
+            n_sequences: self.run.global_batch,
+            is_collapsed: true,
+            stores: true,
+            recomputes: false,
+            element_bytes: [precision::element(dtype), pricing.gradients.exchanged()],
+            update_bytes: moved + pricing.stack.update_bytes,
+        };
+        let memory = Memory {
+            state_bytes: states.total() - states.parameters,
+            logit_bytes: LOGIT,
+            resident_bytes: pricing.resident,
+            most_bytes: pricing.limit.map_or(f64::INFINITY, |limit| limit.as_f64()),
+        };
+        let leaves_host: Vec<bool> = prices.spreads.iter().map(|of| of.leaves_host()).collect();
+        then(&Question {
+            model: &self.run.model,
+            mesh: &self.mesh,
+            prices: &prices,
+            run: step,
+            memory,
+            leaves_host: &leaves_host,
+        })
+    }
+}
+
+/// Refuses what has no rules.
+fn check(run: &Run) -> Result<(), Diagnostic> {
+    let no_rules = |what: &str| {
+        let message = format!("sharding has no rules for {what}");
+        let hint = "leave --algorithm out: degrees are searched for every model";
+        Err(refused("no-rules", message, hint))
+    };
+    let model = &run.model;
+    match () {
+        () if run.layers.is_some() => no_rules("measured layers"),
+        () if model.is_of_parts() || !run.has_tokens => no_rules("a graph's own blocks"),
+        () if !model.tuning.is_whole() => no_rules("adapters and frozen modules"),
+        () if model.n_predictions > 1 => no_rules("layers that predict later tokens"),
+        () if model.groups.iter().any(|group| group.extra_weights > 0) => {
+            no_rules("blocks with products of their own")
+        }
+        () => Ok(()),
+    }
+}
