@@ -32,7 +32,7 @@ const KINDS: [Row; 11] = [
         kind: PlanKind::Sharding,
         is: |plan| plan.sharding.is_some(),
         must: "sharding workload.batch workload.micro_batch cost",
-        may: "request.max_memory_bytes request.memory_margin",
+        may: "request.max_memory_bytes request.memory_margin request.pin",
     },
     Row {
         kind: PlanKind::Inference,

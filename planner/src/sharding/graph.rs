@@ -123,6 +123,18 @@ pub struct Strategy {
     pub seconds: f64,
 }
 
+/// What the last of `n` equal parts of `sequence` queries sees, over what parts see on average: a query sees those
+/// before it, of a window of `tokens`.
+fn most_of(n: u64, sequence: u64, tokens: u64) -> f64 {
+    let [n, sequence, tokens] = [n, sequence, tokens].map(|of| of as f64);
+    let until = |query: f64| {
+        let within = query.min(tokens);
+        within * within / 2.0 + (query - within) * tokens
+    };
+    let all = until(sequence);
+    if all > 0.0 { n * (all - until(sequence - sequence / n)) / all } else { 1.0 }
+}
+
 impl Graph {
     /// Adds a tensor of two bytes per element.
     pub fn tensor(&mut self, name: &str, dims: &[u64]) -> usize {
@@ -204,7 +216,11 @@ impl Graph {
             }
             Work::Attention { tokens, head, is_backward } => {
                 let (tokens, head, is_backward) = (*tokens, *head, *is_backward);
-                prices.op_s(&load(bytes, Kernel::Attention { tokens, head, is_backward }))
+                let queries = op.inputs.len();
+                let sequence = self.tensors[op.outputs[0]].dims[1];
+                let n = sequence / extent(&vec![(queries, 1)]).max(1);
+                let kernel = Kernel::Attention { tokens, head, is_backward };
+                prices.op_s(&Load { flops: flops * most_of(n, sequence, tokens), bytes, kernel })
             }
         }
     }

@@ -46,6 +46,7 @@ pub mod graph;
 pub mod lettered;
 pub mod mesh;
 mod net;
+pub mod pinned;
 mod price;
 pub mod priced;
 pub mod program;
@@ -73,6 +74,7 @@ use crate::run::entry::{Problems, door};
 pub use answer::{Refused, Sharding, Step};
 pub use graph::{Budget, Chain, Graph, Op, Pin, Tensor, Work};
 pub use mesh::{Axis, Collective, Kernel, Load, Mesh, Part, Placement, Prices};
+pub use pinned::{Conflict, Constraint, Pinned};
 pub use program::plan;
 pub use training::{Planned, Question};
 

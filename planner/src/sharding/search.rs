@@ -85,7 +85,8 @@ pub(super) fn best(net: Net, control: &Control) -> Result<Found, Refused> {
         n += 1;
         is_ended |= n > PARTS || n > 1 && control.stop().is_some();
         let before = part.least();
-        if is_ended || before >= best.0 * (1.0 - control.limits().gap) {
+        let is_met = best.0.is_finite() && before >= best.0 * (1.0 - control.limits().gap);
+        if is_ended || is_met {
             without = without.min(before);
             continue;
         }

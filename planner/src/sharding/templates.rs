@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::graph::{Graph, Strategy};
+use super::graph::{Graph, Op, Strategy};
 use super::mesh::Part::{self, Partial, Replicated, Split};
 use super::mesh::{Axis, Mesh};
 use super::replay::of_parameters;
@@ -17,11 +17,13 @@ pub enum Form {
     Tensor,
     /// The same, and tokens between the pairs (Korthikanti et al., arXiv:2205.05198).
     TensorAndSequence,
+    /// Splits the batch, and experts in place of it (Lepikhin et al., GShard, arXiv:2006.16668).
+    Expert,
 }
 
 impl Form {
-    /// All.
-    pub const ALL: [Self; 3] = [Self::Data, Self::Tensor, Self::TensorAndSequence];
+    /// All; the last one is of mixtures alone.
+    pub const ALL: [Self; 4] = [Self::Data, Self::Tensor, Self::TensorAndSequence, Self::Expert];
 }
 
 /// By axis what it does.
@@ -34,9 +36,10 @@ impl fmt::Display for Template {
             let of = self.0.iter().filter(|(_, _, other)| *other == form);
             of.map(|(_, size, _)| size).product::<u64>()
         };
-        let [data, tensor, both] = Form::ALL.map(size);
+        let [data, tensor, both, expert] = Form::ALL.map(size);
         let words = [
-            (data, format!("DP {data}")),
+            (data * expert, format!("DP {}", data * expert)),
+            (expert, format!("EP {expert}")),
             (tensor, format!("TP {tensor}")),
             (both, format!("TP {both} with sequence parallelism")),
         ];
@@ -48,14 +51,16 @@ impl fmt::Display for Template {
 
 /// All products of forms over the axes of a mesh.
 #[must_use]
-pub fn all(mesh: &Mesh) -> Vec<Template> {
+pub fn all(graph: &Graph, mesh: &Mesh) -> Vec<Template> {
+    let is_mixture = graph.ops.iter().any(|op| is_of_experts(&op.name));
+    let forms = if is_mixture { &Form::ALL[..] } else { &Form::ALL[..3] };
     let mut all = vec![Template(Vec::new())];
     for Axis { name, size } in &mesh.axes {
         let with = |template: &Template| {
             let template = template.clone();
-            Form::ALL.map(|form| {
+            forms.iter().map(move |form| {
                 let mut next = template.clone();
-                next.0.push((name.clone(), *size, form));
+                next.0.push((name.clone(), *size, *form));
                 next
             })
         };
@@ -130,21 +135,34 @@ fn parts(name: &str, between: Part) -> Option<Vec<Part>> {
     })
 }
 
+/// Whether an op is a product of experts, or between those.
+fn is_of_experts(name: &str) -> bool {
+    name.contains(".experts.")
+}
+
+/// Where an operand of an op has its samples: slots of experts (`ebth`) behind the experts.
+fn batch(graph: &Graph, op: &Op, tensor: usize) -> Part {
+    let has_slots = [".experts.", ".dispatch", ".combine"].iter().any(|of| op.name.contains(of));
+    Split(u8::from(has_slots && graph.tensors[tensor].dims.len() == 4))
+}
+
 /// Whether a form has a rule of an op.
 fn has(graph: &Graph, number: usize, rule: &Rule, form: Form) -> bool {
     let op = &graph.ops[number];
     let n = op.inputs.len();
     let between = match form {
         Form::TensorAndSequence => Split(1),
-        Form::Tensor | Form::Data => Replicated,
+        _ => Replicated,
     };
     match form {
-        Form::Data if n == 0 => true,
-        Form::Data => {
+        Form::Expert if is_of_experts(&op.name) => rule.parts.iter().all(|part| *part == Split(0)),
+        Form::Data | Form::Expert if n == 0 => true,
+        Form::Data | Form::Expert => {
             let of = of_parameters(graph);
             let mut all = op.inputs.iter().chain(&op.outputs).zip(&rule.parts);
             let is_weight_alone = op.inputs.iter().all(|tensor| of[*tensor].is_some());
-            is_weight_alone || all.all(|(tensor, part)| of[*tensor].is_some() || *part == Split(0))
+            is_weight_alone
+                || all.all(|(at, part)| of[*at].is_some() || *part == batch(graph, op, *at))
         }
         Form::Tensor | Form::TensorAndSequence => {
             let Some(parts) = parts(&op.name, between) else { return true };
@@ -160,10 +178,14 @@ pub fn restricted(graph: &Graph, template: &Template) -> Graph {
     let mut only = graph.clone();
     for number in 0..graph.ops.len() {
         let rules = &graph.ops[number].rules;
-        let of_axis = |(_, _, form): &(String, u64, Form)| -> Vec<usize> {
-            (0..rules.len()).filter(|at| has(graph, number, &rules[*at], *form)).collect()
+        let pinned = &graph.ops[number].by_axis;
+        let of_axis = |(axis, (_, _, form)): (usize, &(String, u64, Form))| -> Vec<usize> {
+            let mut may = (0..rules.len()).collect::<Vec<_>>();
+            may.retain(|at| pinned.get(axis).is_none_or(|of| of.contains(at)));
+            may.retain(|at| has(graph, number, &rules[*at], *form));
+            may
         };
-        only.ops[number].by_axis = template.0.iter().map(of_axis).collect();
+        only.ops[number].by_axis = template.0.iter().enumerate().map(of_axis).collect();
     }
     only
 }
@@ -183,5 +205,5 @@ pub fn named(graph: &Graph, mesh: &Mesh, strategies: &[Strategy]) -> Option<Temp
             })
         })
     };
-    all(mesh).into_iter().find(is)
+    all(graph, mesh).into_iter().find(is)
 }

@@ -14,8 +14,9 @@ use ir::card::ModelCard;
 
 use super::answer::{Refused, Sharding};
 use super::decoder::{self, Run, Step};
-use super::graph::{Budget, Graph, Strategy, Work};
-use super::mesh::{Mesh, Prices};
+use super::graph::{Budget, Graph, Op, Strategy, Work};
+use super::mesh::{Axis, Mesh, Part, Prices};
+use super::pinned::{Pinned, pin};
 use super::program::plan;
 use super::replay::{Replayed, of_parameters, replayed};
 use super::templates::{self, Template, restricted};
@@ -33,6 +34,8 @@ const BESIDE: f64 = 5e-3;
 const PROOF: Duration = Duration::from_secs(3);
 /// Share of the limits left that a number of micro-batches gets.
 const SHARE: f64 = 0.25;
+/// Further shares that are tried.
+const SHARES: [f64; 4] = [0.7, 0.4, 0.2, LEAST_EXPOSED];
 /// The least share that is priced, so that ties are few.
 const LEAST_EXPOSED: f64 = 0.05;
 
@@ -64,6 +67,8 @@ pub struct Question<'a> {
     pub memory: Memory,
     /// By axis whether its collectives leave hosts.
     pub leaves_host: &'a [bool],
+    /// Placements that are fixed.
+    pub pins: &'a [Pinned],
 }
 
 /// A step within memory.
@@ -120,7 +125,9 @@ impl Question<'_> {
         let n_sequences = self.run.n_sequences / accumulation;
         let update_bytes = self.run.update_bytes / accumulation as f64;
         let run = Run { n_sequences, update_bytes, recomputes, stores: true, ..self.run };
-        decoder::step(self.model, &run)
+        let mut step = decoder::step(self.model, &run)?;
+        pin(&mut step.graph, self.pins, self.mesh.axes.len());
+        Some(step)
     }
 
     /// Bytes of a device at each op that takes time.
@@ -243,7 +250,8 @@ impl Question<'_> {
                 break;
             }
         }
-        best.map(|best| self.proved(best, control)).ok_or(undecided.unwrap_or(last))
+        best.map(|best| self.proved(self.varied(best, coarse), control))
+            .ok_or(undecided.unwrap_or(last))
     }
 
     /// A plan with the bound of a search for the best one, and that one where its replay is no slower.
@@ -280,7 +288,10 @@ impl Question<'_> {
             let found = self.template(&template, of, &coarse).ok()?;
             Some((template, found.seconds()))
         };
-        let mut all: Vec<_> = templates::all(self.mesh).into_iter().filter_map(seconds).collect();
+        let mut all: Vec<_> = templates::all(&planned.step.graph, self.mesh)
+            .into_iter()
+            .filter_map(seconds)
+            .collect();
         all.sort_by(|one, other| one.1.total_cmp(&other.1));
         let mut names = BTreeSet::new();
         all.retain(|(template, _)| names.insert(template.to_string()));
@@ -307,35 +318,23 @@ impl Question<'_> {
     fn overlapped(
         &self,
         mut step: Step,
-        (accumulation, recomputes): (u64, bool),
+        of: (u64, bool),
         control: &Control,
     ) -> Result<Planned, (Refused, Vec<String>)> {
         let mut best: Option<Planned> = None;
         let mut exposed = 1.0;
         for _ in 0..ROUNDS {
-            expose(&mut step.graph, exposed);
-            let (sharding, rows) = match (self.within(&step, control), best.is_some()) {
+            let at = match (self.exposed(&mut step, of, (exposed, control)), best.is_some()) {
                 (Err(_), true) => break,
                 (found, _) => found?,
             };
-            let replayed = replayed(&step.graph, &sharding, self.leaves_host);
+            let next = at.replayed.exposed().max(LEAST_EXPOSED);
             let is_same =
-                best.as_ref().is_some_and(|of| of.sharding.strategies == sharding.strategies);
-            let at = Planned {
-                peak: self.peak(&step, &sharding.strategies),
-                step: step.clone(),
-                sharding,
-                accumulation,
-                recomputes,
-                rows,
-                replayed,
-                exposed,
-            };
+                best.as_ref().is_some_and(|of| of.sharding.strategies == at.sharding.strategies);
             // Of equal plans the last one is priced as it is replayed.
             if best.as_ref().is_none_or(|best| at.seconds() <= best.seconds()) {
                 best = Some(at);
             }
-            let next = replayed.exposed().max(LEAST_EXPOSED);
             if is_same || (next - exposed).abs() < 1e-3 || control.stop().is_some() {
                 break;
             }
@@ -344,22 +343,72 @@ impl Question<'_> {
         best.ok_or((Refused::NotSolved, Vec::new()))
     }
 
-    /// Whether every row has a solution by itself.
-    fn may_fit(&self, step: &Step) -> bool {
-        let n: f64 = self.mesh.axes.iter().map(|axis| axis.size as f64).product();
-        let mut times = vec![0.0; step.graph.tensors.len()];
-        for op in &step.graph.ops {
-            op.outputs.iter().for_each(|tensor| times[*tensor] = f64::from(op.times));
+    /// The plan of a program that prices a share of the collectives of parameters and gradients.
+    fn exposed(
+        &self,
+        step: &mut Step,
+        (accumulation, recomputes): (u64, bool),
+        (exposed, control): (f64, &Control),
+    ) -> Result<Planned, (Refused, Vec<String>)> {
+        expose(&mut step.graph, exposed);
+        let (sharding, rows) = self.within(step, control)?;
+        let replayed = replayed(&step.graph, &sharding, self.leaves_host);
+        Ok(Planned {
+            peak: self.peak(step, &sharding.strategies),
+            step: step.clone(),
+            sharding,
+            accumulation,
+            recomputes,
+            rows,
+            replayed,
+            exposed,
+        })
+    }
+
+    /// The faster in replay of a plan and those of other shares, which the plan's own share says nothing of: what
+    /// one hides may hide what another adds.
+    fn varied(&self, mut best: Planned, control: &Control) -> Planned {
+        let of = (best.accumulation, best.recomputes);
+        for share in SHARES {
+            if control.stop().is_some() {
+                break;
+            }
+            let at = self.exposed(&mut best.step.clone(), of, (share, control));
+            if let Ok(at) = at
+                && at.seconds() < best.seconds()
+            {
+                best = at;
+            }
         }
-        let elements = |tensor: usize| {
-            let of_one = step.graph.tensors[tensor].dims.iter().map(|size| *size as f64);
-            times[tensor] * of_one.product::<f64>()
+        best
+    }
+
+    /// Whether every row has a solution by itself, of tensors at rest.
+    pub(super) fn may_fit(&self, step: &Step) -> bool {
+        let mut least = vec![0.0; step.graph.tensors.len()];
+        for op in &step.graph.ops {
+            for (place, tensor) in op.outputs.iter().enumerate() {
+                let dims = step.graph.tensors[*tensor].dims.iter().map(|size| *size as f64);
+                let split = self.most_parts(op, op.inputs.len() + place);
+                least[*tensor] = f64::from(op.times) * dims.product::<f64>() / split;
+            }
+        }
+        let sum = |budget: &Budget| {
+            budget.tensors.iter().map(|(tensor, each)| each * least[*tensor]).sum::<f64>()
         };
-        let least = |budget: &Budget| {
-            let tensors = budget.tensors.iter();
-            tensors.map(|(tensor, each)| each * elements(*tensor) / n).sum::<f64>()
+        self.budgets(step).iter().all(|budget| sum(budget) <= budget.most_bytes)
+    }
+
+    /// Parts that an operand of an op is split into at most.
+    fn most_parts(&self, op: &Op, operand: usize) -> f64 {
+        let of_axis = |(number, axis): (usize, &Axis)| {
+            let may = op.by_axis.get(number);
+            let mut rules = (op.rules.iter().enumerate())
+                .filter(|(at, _)| may.is_none_or(|of| of.contains(at)));
+            let splits = rules.any(|(_, rule)| matches!(rule.parts[operand], Part::Split(_)));
+            if splits { axis.size as f64 } else { 1.0 }
         };
-        self.budgets(step).iter().all(|budget| least(budget) <= budget.most_bytes)
+        self.mesh.axes.iter().enumerate().map(of_axis).product()
     }
 
     /// Most bytes of a device, and where.
@@ -375,7 +424,7 @@ impl Question<'_> {
 }
 
 /// The same limits with another gap, and less time where it is stated.
-fn limited(control: &Control, (gap, time): (f64, Option<Duration>)) -> Control {
+pub(super) fn limited(control: &Control, (gap, time): (f64, Option<Duration>)) -> Control {
     let left = control.deadline().map(|end| end.saturating_duration_since(Instant::now()));
     let (limits, nodes) = (control.limits().clone(), control.nodes_left());
     Control::new(&Limits { gap: limits.gap.max(gap), time: time.or(left), nodes, ..limits })
@@ -429,7 +478,7 @@ mod tests {
     ) -> Question<'a> {
         let memory = Memory { state_bytes: 16.0, logit_bytes: 4.0, resident_bytes, most_bytes };
         let run = Run::timed(n_sequences, true);
-        Question { model, mesh, prices, run, memory, leaves_host: &[false] }
+        Question { model, mesh, prices, run, memory, leaves_host: &[false], pins: &[] }
     }
 
     fn planned(most_bytes: f64) -> Result<Planned, (Refused, Vec<String>)> {
@@ -478,10 +527,10 @@ mod tests {
             let leaves_host = &leaves_host[2 - axes.len()..];
             let run = Run::timed(n, true);
             let (model, mesh, prices) = (&model, &mesh, &prices);
-            let question = Question { model, mesh, prices, run, memory, leaves_host };
+            let question = Question { model, mesh, prices, run, memory, leaves_host, pins: &[] };
             let control = Control::new(&Limits::default());
             let found = question.plan(&control).unwrap();
-            for template in templates::all(mesh) {
+            for template in templates::all(&found.step.graph, mesh) {
                 let of = (found.accumulation, found.recomputes);
                 let Ok(other) = question.template(&template, of, &control) else { continue };
                 n_feasible += 1;

@@ -44,7 +44,7 @@ impl Setting {
     }
 
     /// What the margin of an older plan leaves of what the reserve does.
-    pub(super) fn less(&self, memory: Bytes) -> Bytes {
+    pub fn less(&self, memory: Bytes) -> Bytes {
         Bytes((memory.as_f64() * (1.0 - self.request.memory_margin.unwrap_or(0.0))) as u64)
     }
 }

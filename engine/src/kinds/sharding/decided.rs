@@ -29,7 +29,8 @@ pub fn part(part: Part) -> String {
 }
 
 /// The same read.
-fn read(text: &str) -> Option<Part> {
+#[must_use]
+pub fn read(text: &str) -> Option<Part> {
     match text {
         "R" => Some(Part::Replicated),
         "P" => Some(Part::Partial),

@@ -128,7 +128,7 @@ const HONOURS: Honours = Honours {
         "sharding",
         PlanKind::Sharding,
         "cluster profile batch dtype workload optimizer global_batch sequence_length \
-         tokens_per_step max_memory_per_device memory_margin stack gap node_budget export",
+         tokens_per_step max_memory_per_device memory_margin stack pin gap node_budget export",
     )
 };
 

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use documents::plan::sharding::{ShardingFigures, TemplateFigures};
 use documents::report::FoundDocument;
+use ir::cluster::Device;
 use ir::diagnostic::{Blame, Diagnostic};
 use planner::run::{Control, Limits, StopReason};
 use planner::sharding::templates::Template;
-use planner::sharding::{Mesh, Refused, Shards, sizes};
+use planner::sharding::{Conflict, Constraint, Mesh, Refused, Shards, sizes};
 
 use super::Sharding;
 use super::decided::{document, part};
@@ -25,6 +26,9 @@ use crate::request::PlanRequest;
 use crate::search::row;
 use crate::search::run::{Run as Progress, interrupted};
 use crate::search::watched::{proved, stop, watched};
+
+/// Why there is no plan, with what is in conflict where none can be.
+type None = (Refused, Option<Conflict>);
 
 /// What a search takes at most where no limit is stated.
 const USUAL: Duration = Duration::from_secs(20);
@@ -45,7 +49,11 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Progress<'_>) -> CommandResu
     let search = move |setting: &Setting, control: &Arc<Control>| {
         let control = &usual(control);
         let found = setting.with(|question| {
-            let planned = shard(question, control)?;
+            let why = |(refused, _)| match refused {
+                Refused::Infeasible => (Refused::Infeasible, Some(question.conflict(control))),
+                refused => (refused, None),
+            };
+            let planned = shard(question, control).map_err(why)?;
             let templates = question.templates(&planned, control);
             Ok((planned, templates, control.noted_stop()))
         });
@@ -101,20 +109,10 @@ pub(super) fn figures_of((template, seconds): &(Template, f64), planned_s: f64) 
 }
 
 /// Why there is no plan.
-fn none(
-    (setting, request): (&Setting, &PlanRequest),
-    (refused, ops): (Refused, Vec<String>),
-) -> Diagnostic {
-    match refused {
-        Refused::Infeasible => {
-            let message = "no sharding fits the memory of a device, in any number of micro-batches \
-                           that is a power of two, with layers run again or not";
-            let error = Diagnostic::error(Blame::Infeasible, "memory", message);
-            let error = if ops.is_empty() { error } else { error.fact("ops", ops) };
-            let devices = setting.run.cluster.devices.len() as u64;
-            error.fact("devices", devices).hint("give more devices, or devices of more memory")
-        }
-        Refused::NotSolved => {
+fn none((setting, request): (&Setting, &PlanRequest), (refused, conflict): None) -> Diagnostic {
+    match (refused, conflict) {
+        (Refused::Infeasible, Some(conflict)) => conflicting((setting, request), &conflict),
+        (Refused::NotSolved | Refused::Infeasible, _) => {
             let counts = request.limits.deterministic || request.limits.node_budget.is_some();
             let (limit, hint) = match counts {
                 true => ("within the node budget", "raise --node-budget"),
@@ -123,9 +121,56 @@ fn none(
             let message = format!("no plan was found {limit}");
             Diagnostic::error(Blame::NotFound, "no-plan", message).hint(hint)
         }
-        other => Diagnostic::usage("no-rules", other.to_string())
+        (other, _) => Diagnostic::usage("no-rules", other.to_string())
             .hint("leave --algorithm out: degrees are searched for every model"),
     }
+}
+
+/// Constraints that no sharding meets together, and what helps: each was planned.
+fn conflicting((setting, request): (&Setting, &PlanRequest), conflict: &Conflict) -> Diagnostic {
+    let run = &setting.run;
+    let pins = &run.request.pin;
+    let gigabytes = |bytes: f64| format!("{:.2} GB", bytes / 1e9);
+    let limit = run.limit.map_or(f64::INFINITY, |limit| limit.as_f64());
+    let word = |member: &Constraint| match member {
+        Constraint::Memory => format!("{} of a device", gigabytes(limit)),
+        Constraint::Pin(at) => format!("`--pin {}`", pins[*at]),
+    };
+    let words: Vec<String> = conflict.members.iter().map(word).collect();
+    let has_memory = conflict.members.contains(&Constraint::Memory);
+    let message = match &words[..] {
+        [] => "no sharding has equal parts on this mesh".to_owned(),
+        [alone] if has_memory => format!(
+            "no sharding fits {alone}, in any number of micro-batches that is a power of two, with layers \
+             run again or not"
+        ),
+        [alone] => format!("no sharding has {alone}"),
+        [first @ .., last] => {
+            let is_least = match conflict.is_minimal {
+                true => "; without any one of them there is one",
+                false => "",
+            };
+            format!("no sharding has {} and {last} together{is_least}", first.join(", "))
+        }
+    };
+    let code = if has_memory { "memory" } else { "pins" };
+    let mut error = Diagnostic::error(Blame::Infeasible, code, message).fact("conflict", words);
+    for member in &conflict.members {
+        if let Constraint::Pin(at) = member {
+            error = error.hint(format!("leave out --pin {}", pins[*at]));
+        }
+    }
+    let Some(enough) = conflict.enough_bytes else { return error };
+    let enough = (enough / 1e7).ceil() * 1e7;
+    let device = run.cluster.devices.iter().filter_map(Device::memory_limit).min();
+    let is_there = device.is_none_or(|device| run.less(device).as_f64() >= enough);
+    error.hint(match request.training.max_memory_per_device.is_some() && is_there {
+        true => format!("--max-memory-per-device {:.2}GB is enough", enough / 1e9),
+        false => format!(
+            "{} of a device is enough: take more devices, or ones of more memory",
+            gigabytes(enough)
+        ),
+    })
 }
 
 fn screen(setting: &Setting, found: &FoundDocument<ShardingFigures>, page: &Page) -> Screen {

@@ -1,16 +1,20 @@
 //! What is sharded: a step of a model of equal layers, on a mesh of equal devices.
 
+use std::collections::BTreeSet;
+
 use cost_model::kernels::precision;
 use cost_model::kernels::step_constants::Constant;
 use cost_model::runs::forms::hosts;
 use cost_model::runs::memory::states::state_bytes;
 use ir::card::ZeroStage;
 use ir::diagnostic::Diagnostic;
-use planner::sharding::decoder::Run as Step;
+use planner::sharding::decoder::{Run as Step, Step as Ops};
 use planner::sharding::priced::{Priced, spreads};
 use planner::sharding::training::Memory;
-use planner::sharding::{Axis, Mesh, Question};
+use planner::sharding::{Axis, Mesh, Pinned, Question};
 
+use super::decided;
+use crate::inputs::pattern::Pattern;
 use crate::inputs::run::setting::Setting as Run;
 
 /// Bytes of a logit beside its own where its loss is computed: a 32-bit copy.
@@ -23,6 +27,8 @@ pub struct Setting {
     pub run: Run,
     /// Its devices.
     pub mesh: Mesh,
+    /// Placements that are fixed, by `--pin`.
+    pub pins: Vec<Pinned>,
 }
 
 fn refused(code: &'static str, message: String, hint: &str) -> Diagnostic {
@@ -64,7 +70,13 @@ impl Setting {
             let message = format!("groups of an axis would lie unevenly on hosts of {per_host}");
             return Err(refused("mesh", message, "have the last axes fill whole hosts"));
         }
-        Ok(Self { run, mesh })
+        let mut setting = Self { run, mesh, pins: Vec::new() };
+        setting.pins = setting.with(|question| {
+            let step = question.step(1, false);
+            let pin = |text: &String| pinned(text, question.mesh, step.as_ref());
+            setting.run.request.pin.iter().map(pin).collect::<Result<_, _>>()
+        })?;
+        Ok(setting)
     }
 
     /// Has a step of all samples planned or judged.
@@ -103,8 +115,70 @@ impl Setting {
             run: step,
             memory,
             leaves_host: &leaves_host,
+            pins: &self.pins,
         })
     }
+}
+
+/// `NAME=PLACEMENT` or `NAME=PLACEMENT@AXIS`, of tensors that ops of a step produce.
+fn pinned(text: &str, mesh: &Mesh, step: Option<&Ops>) -> Result<Pinned, Diagnostic> {
+    let bad = |why: String, hint: &str| {
+        Err(refused("bad-pin", format!("`--pin {text}` {why}"), hint).fact("pin", text))
+    };
+    let form = "such as --pin 'layers.*.mlp.up.weight=S(1)@device'";
+    let Some((name, place)) = text.split_once('=') else {
+        return bad("is no NAME=PLACEMENT".to_owned(), form);
+    };
+    let (place, axis) = match place.split_once('@') {
+        Some((place, axis)) => (place, Some(axis)),
+        None => (place, None),
+    };
+    let Some(part) = decided::read(place) else {
+        return bad(
+            format!("names `{place}`, which is no placement"),
+            "R, P, or S(0), S(1) and so on",
+        );
+    };
+    let number = |name: &str| mesh.axes.iter().position(|axis| axis.name == name);
+    let axis = match axis.map(|axis| (axis, number(axis))) {
+        Some((axis, None)) => {
+            let names: Vec<&str> = mesh.axes.iter().map(|axis| axis.name.as_str()).collect();
+            let why = format!("names `{axis}`, which is no axis of the mesh");
+            return bad(why, &format!("the axes are {}", names.join(", ")));
+        }
+        axis => axis.and_then(|(_, number)| number),
+    };
+    let pattern = Pattern::new(name);
+    let covers = |name: &str| {
+        let of_layer = name.strip_prefix("layers.").and_then(|rest| rest.split_once('.'));
+        pattern.matches(name) || of_layer.is_some_and(|(_, name)| pattern.matches(name))
+    };
+    let graph = step.map(|step| &step.graph);
+    let mut tensors = BTreeSet::new();
+    for op in graph.iter().flat_map(|graph| &graph.ops) {
+        for (place, tensor) in op.outputs.iter().enumerate() {
+            let name = &graph.map_or(&op.name, |graph| &graph.tensors[*tensor].name);
+            if !covers(name) && !(place == 0 && covers(&op.name)) {
+                continue;
+            }
+            let all: BTreeSet<String> = op
+                .rules
+                .iter()
+                .map(|rule| decided::part(rule.parts[op.inputs.len() + place]))
+                .collect();
+            if !all.contains(&decided::part(part)) {
+                let all: Vec<String> = all.into_iter().collect();
+                let why = format!("fixes `{name}`, which no strategy leaves so");
+                return bad(why, &format!("it may be {}", all.join(", ")));
+            }
+            tensors.insert((*name).clone());
+        }
+    }
+    if tensors.is_empty() {
+        let why = "names no tensor or op of the step".to_owned();
+        return bad(why, "`explain PLAN --all` of a plan without it lists them");
+    }
+    Ok(Pinned { tensors, axis, part })
 }
 
 /// Refuses what has no rules.
