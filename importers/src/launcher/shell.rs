@@ -174,8 +174,9 @@ fn run_once(
             Err(_) => shell.set(name, Value::Text(value.clone())),
         }
     }
-    shell.begin_batch(text);
+    shell.begin_batch(text, &[]);
     shell.run_text(text)?;
+    shell.end()?;
     let is_excerpt = parse(text).0.iter().all(grammar::is_assignment);
     if has_all || !has_decisive(&shell.out.text) {
         shell.run_rest()?;

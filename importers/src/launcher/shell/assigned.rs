@@ -184,7 +184,7 @@ impl Shell<'_> {
     /// Sets a variable, if it is not locked.
     pub(super) fn set(&mut self, name: &str, value: Value) {
         let name = &self.state.referred(name);
-        let exports = self.state.exports_all || self.state.pending.contains(name);
+        let exports = self.state.has("allexport") || self.state.pending.contains(name);
         let doubts = self.n_doubts > 0;
         let variable = self.state.change(name);
         let value = match variable.is_locked || doubts {

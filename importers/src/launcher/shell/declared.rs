@@ -100,6 +100,7 @@ impl Shell<'_> {
             None => (word, None),
         };
         if !is_name(name) {
+            self.note_unknown(command, name);
             return Ok(());
         }
         self.declare_one(name, options, is_local);

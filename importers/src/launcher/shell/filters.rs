@@ -13,7 +13,7 @@ impl Shell<'_> {
             let text = self.input().unwrap_or_else(|| unknown(Doubt::Plain, "$(tee)"));
             let adds = arguments.iter().any(|word| word == "-a");
             for file in arguments.iter().filter(|word| !word.starts_with('-')) {
-                self.files.write(file, adds, text.clone(), self.n_choices > 0);
+                self.files.write(&self.path(file), adds, text.clone(), self.n_choices > 0);
             }
             self.print(&text)?;
             return Ok(true);
@@ -51,9 +51,7 @@ impl Shell<'_> {
                 let value = if is_sum { self.sum(&sum)? } else { None };
                 value.map(|value| value.to_string())
             }
-            ("wc" | "tr" | "cut" | "head" | "tail" | "bc" | "xargs", words) => {
-                self.filtered(name, words)?
-            }
+            ("wc" | "tr" | "cut" | "head" | "tail" | "bc", words) => self.filtered(name, words)?,
             _ => None,
         };
         let Some(text) = text else { return Ok(false) };
@@ -83,7 +81,7 @@ impl Shell<'_> {
             all = text;
         }
         for file in arguments {
-            let text = if file == "-" { self.input() } else { self.files.text(file) };
+            let text = if file == "-" { self.input() } else { self.read_file(file) };
             let Some(text) = text else { return Ok(false) };
             all.push_str(&text);
         }
@@ -106,7 +104,6 @@ impl Shell<'_> {
             ("wc", ["-l"]) => Some(text.matches('\n').count().to_string()),
             ("wc", ["-c"]) => Some(text.len().to_string()),
             ("wc", ["-w"]) => Some(text.split_whitespace().count().to_string()),
-            ("xargs", []) => Some(text.split_whitespace().collect::<Vec<_>>().join(" ")),
             ("tr", ["-d", set]) if is_set(set) => {
                 let set = super::letters::unescaped(set, true);
                 Some(text.replace(|c| set.contains(c), ""))

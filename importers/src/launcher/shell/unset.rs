@@ -70,7 +70,7 @@ fn written(word: &str) -> String {
         return requoted(word);
     }
     let all = derived_flags(word);
-    let has_blanks = |piece: &Piece<'_>| matches!(piece, Piece::Known(text) if text.contains(|c: char| c.is_whitespace() || "'#;|&<>()".contains(c)));
+    let has_blanks = |piece: &Piece<'_>| matches!(piece, Piece::Known(text) | Piece::Unknown { doubt: Doubt::Name, shown: text, .. } if text.contains(|c: char| c.is_whitespace() || "'#;|&<>()".contains(c)));
     match pieces(word).iter().any(has_blanks) {
         true => format!("\"{}\"", all.replace(['\n', '"'], " ")),
         false => all,
