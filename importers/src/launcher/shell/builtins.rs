@@ -11,7 +11,9 @@ use super::values::{
 use super::words::DECLARES;
 use super::{Ran, Shell};
 
-/// Commands for whose words no file is looked for here: none has such a name.
+/// Notes at most that are compared with a new one.
+const MOST_NOTES: usize = 64;
+/// Commands with words that are taken as they are, as no file has such a name.
 const OF_SHELL: [&str; 8] =
     ["[", "test", "let", "unset", "read", "mapfile", "readarray", "getopts"];
 /// Options that are followed, with their letters of `set`.
@@ -174,7 +176,7 @@ impl Shell<'_> {
 
     /// Notes a command that does what is not followed.
     pub(super) fn note(&mut self, command: String) {
-        if !self.out.unset.contains(&command) {
+        if !self.out.unset.iter().rev().take(MOST_NOTES).any(|own| *own == command) {
             self.out.unset.push(command);
         }
     }
@@ -202,7 +204,8 @@ impl Shell<'_> {
             self.state.arguments = Rc::new(arguments.to_vec());
         }
         let flow = self.run_text(&text)?;
-        if !arguments.is_empty() {
+        // Unless `set` gave it others.
+        if !arguments.is_empty() && arguments.ends_with(&self.state.arguments) {
             self.state.arguments = outer;
         }
         Ok(if flow == Flow::Return { Flow::Next } else { flow })
@@ -239,13 +242,7 @@ impl Shell<'_> {
             }
             "unset" => self.unset(arguments),
             "set" => self.set_options(arguments),
-            "shopt" => {
-                let is_on = arguments.iter().any(|word| word == "-s");
-                let is_off = arguments.iter().any(|word| word == "-u");
-                for option in arguments.iter().filter(|_| is_on || is_off) {
-                    self.switch(|_, name| name == option, is_on);
-                }
-            }
+            "shopt" => self.set_more_options(arguments),
             "shift" => {
                 let n = arguments.first().map_or(Some(1), |n| n.parse::<usize>().ok());
                 self.shift(n);
@@ -397,6 +394,14 @@ impl Shell<'_> {
             }
         }
         self.status = Some(true);
+    }
+
+    fn set_more_options(&mut self, arguments: &[String]) {
+        let flag = arguments.first().filter(|word| word.contains(['s', 'u']));
+        let is_on = flag.is_some_and(|word| word.contains('s'));
+        for option in arguments.iter().filter(|_| flag.is_some()) {
+            self.switch(|_, name| name == option, is_on);
+        }
     }
 
     fn switch(&mut self, is_meant: impl Fn(char, &str) -> bool, is_on: bool) {

@@ -65,6 +65,7 @@ impl Shell<'_> {
 
     /// What a program that is not read does to the files of the script.
     fn change_files(&mut self, name: &str, words: &[String]) -> Ran<()> {
+        self.spend(self.files.count())?;
         if SHELLS.contains(&name) || name.ends_with(".sh") {
             self.files.doubt(&derived_flags(&words[..words.len().min(2)].join(" ")));
         } else if !READERS.contains(&name) {
@@ -123,15 +124,24 @@ impl Shell<'_> {
             }
         };
         for line in lines {
-            let all: Vec<String> = match &slot {
-                Some(slot) => command.iter().map(|word| word.replace(slot, &line[0])).collect(),
-                None => command.iter().cloned().chain(line).collect(),
-            };
-            self.spend(all.iter().map(String::len).sum())?;
-            let is_own = ["echo", "printf"].contains(&command[0].as_str());
-            if !(is_own && self.builtin(&all[0], &all[1..])? || self.filter(&all[0], &all[1..])?) {
-                self.program(&[], &all)?;
-            }
+            self.xargs_once(&command, slot.as_deref(), line)?;
+        }
+        Ok(())
+    }
+
+    /// Starts a command with words behind it, or in place of a slot.
+    fn xargs_once(&mut self, command: &[String], slot: Option<&str>, line: Vec<String>) -> Ran<()> {
+        let n_slots = |word: &String| slot.map_or(0, |slot| word.matches(slot).count());
+        let more: usize = line.iter().map(String::len).sum();
+        let size = |word: &String| word.len() + n_slots(word).saturating_mul(more);
+        self.spend(command.iter().map(size).sum::<usize>() + more)?;
+        let all: Vec<String> = match slot {
+            Some(slot) => command.iter().map(|word| word.replace(slot, &line[0])).collect(),
+            None => command.iter().cloned().chain(line).collect(),
+        };
+        let is_own = ["echo", "printf"].contains(&all[0].as_str());
+        if !(is_own && self.builtin(&all[0], &all[1..])? || self.filter(&all[0], &all[1..])?) {
+            self.program(&[], &all)?;
         }
         Ok(())
     }

@@ -447,13 +447,10 @@ impl Shell<'_> {
                     let name = self.text(word)?;
                     input = Some(self.read_file(&name));
                 }
-                Target::Write(word) => {
+                target @ (Target::Write(word) | Target::Append(word)) => {
                     let name = self.text(word)?;
-                    file = if is_output { Some((name, false)) } else { file };
-                }
-                Target::Append(word) => {
-                    let name = self.text(word)?;
-                    file = if is_output { Some((name, true)) } else { file };
+                    let adds = matches!(target, Target::Append(_));
+                    file = if is_output { Some((name, adds)) } else { file };
                 }
                 Target::Duplicate => {
                     // What goes to the other output is not taken.
@@ -481,6 +478,7 @@ impl Shell<'_> {
             self.spend(text.len())?;
             let path = self.path(&name);
             if pieces(&name).iter().all(|piece| matches!(piece, Piece::Unknown { .. })) {
+                self.spend(self.files.count())?;
                 self.files.doubt(&format!("> {}", derived_flags(&name)));
             }
             self.files.write(&path, adds, text, self.n_choices > 0);

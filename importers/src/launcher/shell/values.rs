@@ -241,6 +241,8 @@ pub(super) struct Variable {
     pub(super) exported: Option<bool>,
     pub(super) is_integer: bool,
     pub(super) is_locked: bool,
+    /// Of `declare -u` and `-l`: `^` or `,`.
+    pub(super) case: Option<char>,
     /// The variable that it names (`declare -n`).
     pub(super) refers: Option<String>,
 }
@@ -365,24 +367,29 @@ impl State {
         }
         all.is_bare &= other.is_bare;
         all.is_open |= other.is_open;
+        all.take_settings(&other);
+        all
+    }
+
+    /// Folders, options and traps that may be those of another state too.
+    fn take_settings(&mut self, other: &Self) {
         for (own, other) in
-            [(&mut all.folder, &other.folder), (&mut all.old_folder, &other.old_folder)]
+            [(&mut self.folder, &other.folder), (&mut self.old_folder, &other.old_folder)]
         {
             if own != other {
                 *own = unknown(Doubt::Name, "$PWD");
             }
         }
-        if all.folders != other.folders {
-            all.folders = Rc::default();
+        if self.folders != other.folders {
+            self.folders = Rc::default();
         }
-        if all.options != other.options {
-            Rc::make_mut(&mut all.options).extend(other.options.iter().cloned());
+        if self.options != other.options {
+            Rc::make_mut(&mut self.options).extend(other.options.iter().cloned());
         }
-        if all.traps != other.traps {
-            Rc::make_mut(&mut all.traps)
+        if self.traps != other.traps {
+            Rc::make_mut(&mut self.traps)
                 .extend(other.traps.iter().map(|(name, text)| (name.clone(), text.clone())));
         }
-        all
     }
 
     /// Whatever this state and an earlier one have in different ways is unknown, all of it.
@@ -466,6 +473,7 @@ fn merged_variable(name: &str, a: Option<&Rc<Variable>>, b: Option<&Rc<Variable>
         exported: if a.exported == b.exported { a.exported } else { None },
         is_integer: a.is_integer || b.is_integer,
         is_locked: a.is_locked || b.is_locked,
+        case: a.case.or(b.case),
         refers: a.refers.clone().or_else(|| b.refers.clone()),
     }
 }
