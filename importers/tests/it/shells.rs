@@ -374,6 +374,7 @@ fn files_are_those_of_their_folders() {
         "TP=2\nwhile IFS== read -r k v; do declare \"$k=$v\"; done < f\n@T $TP",
         "TP=2\nwhile IFS== read -r k v; do printf -v \"$k\" %s \"$v\"; done < f\n@T $TP",
         "echo 4 > n\nbash tool.sh\n@T $(cat n)",
+        "echo TP=4 > c\npython3 gen.py\nsource c\n@T $TP",
     ] {
         assert!(warned(script), "{script}");
     }
@@ -475,6 +476,7 @@ fn endless_scripts_are_bounded() {
         );
     }
     check(&[
+        (&format!("{}@T 4", "cd a\n".repeat(100_000)), 4),
         ("for i in {1..1000000000}; do A=$i; done\n@T 4", 4),
         ("for ((i = 0; i < 1000000000; i++)); do :; done\n@T 4", 4),
         ("for i in {1..300}; do for j in {1..300}; do A=$i$j; done; done\n@T 4", 4),

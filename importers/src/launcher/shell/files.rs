@@ -65,6 +65,7 @@ impl Shell<'_> {
             Some("-") => self.state.old_folder.clone(),
             Some(target) => self.path(target),
         };
+        let next = if next.len() < LONGEST { next } else { open() };
         let old = std::mem::replace(&mut self.state.folder, next);
         if name == "pushd" {
             Rc::make_mut(&mut self.state.folders).push(old.clone());

@@ -66,9 +66,11 @@ impl Shell<'_> {
     /// What a program that is not read does to the files of the script.
     fn change_files(&mut self, name: &str, words: &[String]) -> Ran<()> {
         self.spend(self.files.count())?;
-        if SHELLS.contains(&name) || name.ends_with(".sh") {
+        let is_shell = SHELLS.contains(&name) || name.ends_with(".sh");
+        if is_shell || name.starts_with("python") {
             self.files.doubt(&derived_flags(&words[..words.len().min(2)].join(" ")));
-        } else if !READERS.contains(&name) {
+        }
+        if !is_shell && !READERS.contains(&name) {
             for word in &words[1..] {
                 self.spend(self.files.count())?;
                 let path = self.path(word);
@@ -111,7 +113,8 @@ impl Shell<'_> {
             is_known(text) && text.len() < super::MAX_BYTES / 8 && !text.contains(['"', '\'', '\\'])
         };
         let input = input.filter(|text| is_exact && is_plain(text));
-        let more = vec![counted(&unknown(Doubt::Plain, &format!("xargs {}", command[0])), true)];
+        let shown = words.get(at).map_or("xargs".to_owned(), |name| format!("xargs {name}"));
+        let more = vec![counted(&unknown(Doubt::Plain, &shown), true)];
         let lines: Vec<Vec<String>> = match &input {
             None => vec![more],
             Some(text) if slot.is_some() => {
