@@ -294,8 +294,9 @@ impl Shell<'_> {
         if let [first, own, ..] = rest
             && first == "-v"
         {
-            (name, rest) = (Some(pattern_of(own).unwrap_or(own).to_owned()), &rest[2..]);
+            let own = pattern_of(own).unwrap_or(own);
             self.note_unknown("printf -v", own);
+            (name, rest) = (Some(own.to_owned()), &rest[2..]);
         }
         if rest.first().is_some_and(|word| word == "--") {
             rest = &rest[1..];
