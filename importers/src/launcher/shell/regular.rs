@@ -7,13 +7,13 @@ const LARGEST: usize = 1 << 20;
 
 /// Whether the longest of what a pattern may find is what it finds.
 pub(super) fn exact(pattern: &str) -> bool {
-    !pattern.contains('|') && !(pattern.contains('?') && pattern.contains('('))
+    !(pattern.contains('|') || pattern.contains('?') && pattern.contains('('))
 }
 
 /// A pattern of `grep`, or of `grep -E`; `None` for one that is not followed.
 pub(super) fn regular(pattern: &str, is_extended: bool) -> Option<Regex> {
     let (mut all, mut rest) = (String::new(), pattern);
-    // Whether something stands before that can be repeated, and whether it is.
+    // Whether what is before can be repeated, and whether it is.
     let (mut is_atom, mut is_repeated) = (false, false);
     while let Some(letter) = rest.chars().next() {
         let is_first = all.is_empty() || all.ends_with('(') && !all.ends_with("\\(");
