@@ -15,11 +15,13 @@ mod files;
 mod filters;
 mod grammar;
 mod letters;
+mod lines;
 mod loops;
 mod parameters;
 mod patterns;
 mod programs;
 mod reads;
+mod regular;
 mod run;
 mod tree;
 mod unset;
@@ -108,12 +110,18 @@ pub(super) fn with_written(text: &str) -> Result<Expanded, Diagnostic> {
 
 /// Runs a script on a stack of its own.
 fn run_apart(text: &str, arguments: &[(String, String)], has_all: bool) -> Ran<Expanded> {
+    let has_returns = text.contains("\r\n");
     let text = plain(text);
     if is_flags_alone(&text) {
         return Ok(Expanded { text, ..Expanded::default() });
     }
     let run = || {
-        let first = run_once(&text, arguments, has_all, true)?;
+        let mut first = run_once(&text, arguments, has_all, true)?;
+        if has_returns {
+            first.broken =
+                Some("lines of the script end in `\\r\\n`, and a shell passes `\\r` on".to_owned());
+            return Ok(first);
+        }
         let takes_arguments = arguments.is_empty() && has_argument(&text);
         if has_decisive(&first.text) || !takes_arguments {
             return Ok(first);
@@ -174,8 +182,9 @@ fn run_once(
             Err(_) => shell.set(name, Value::Text(value.clone())),
         }
     }
-    shell.begin_batch(text);
+    shell.begin_batch(text, &[]);
     shell.run_text(text)?;
+    shell.end()?;
     let is_excerpt = parse(text).0.iter().all(grammar::is_assignment);
     if has_all || !has_decisive(&shell.out.text) {
         shell.run_rest()?;

@@ -162,8 +162,8 @@ fn arrays_have_their_elements() {
 #[test]
 fn conditions_and_cases_are_those_of_bash() {
     check(&[
-        ("readonly T=2\nT=4\n@T $T", 0),
-        ("T=2\nreadonly T\nT=4\n@T $T", 0),
+        ("readonly T=2\nT=4\n@T $T", 2),
+        ("T=2\nreadonly T\nT=4\n@T $T", 2),
         ("declare -r T=2\n@T $T", 2),
         ("T=8\ncase ab in a*) T=1;;& *b) T=4;; esac\n@T $T", 4),
         ("T=8\ncase ab in\na*) P=1\n;;&\n*c) T=1 ;;&\n*b) T=4 ;;\n*) T=2;;\nesac\n@T $T", 4),
@@ -285,11 +285,156 @@ fn scripts_that_are_written_run_as_they_are() {
         ("sbatch --wrap '@T 4'", 4),
         ("cat > r.sh <<'E'\n@T $TP\nE\nexport TP; TP=4; bash r.sh", 4),
     ]);
+    check(&[("echo TP=4 > e.sh\nsed -i s/4/8/ e.sh\nsource e.sh\n@T $TP", 8)]);
     assert!(
-        degree("echo TP=4 > e.sh\nsed -i s/4/8/ e.sh\nsource e.sh\n@T $TP")
+        degree("echo TP=4 > e.sh\nsed -i 's/4|5/8/' e.sh\nsource e.sh\n@T $TP")
             .unwrap_err()
             .contains("source e.sh")
     );
+}
+
+/// What `set -e` looks at, and the status of loops and functions.
+#[test]
+fn statuses_are_those_of_bash() {
+    check(&[
+        ("set -e\nn=0\nwhile [ $n -lt 2 ]; do n=$((n+1)); done\n@T $((n*2))", 4),
+        ("set -e\nTP=4\nwhile getopts t: o; do TP=$OPTARG; done\n@T $TP", 4),
+        ("set -e\nwhile read -r x; do TP=$x; done <<< 4\n@T $TP", 4),
+        ("set -e\nfor i in 1 2; do [ $i = 1 ] && TP=4; done\n@T $TP", 4),
+        ("set -e\n{ [ a = b ] && TP=8; }\n@T 4", 4),
+        ("set -e\nx=$(false; echo 4)\n@T $x", 4),
+        ("set -e\nf() { echo 2; false; echo 4; }\nTP=$(f | tail -1)\n@T $TP", 4),
+        ("TP=4\nn=0\nwhile [ $n -lt 2 ]; do n=$((n+1)); done && TP=8\n@T $TP", 8),
+        ("TP=4\nf() { while [ $# -gt 0 ]; do TP=$1; shift; done; }\nf 8 || TP=2\n@T $TP", 8),
+        ("while false; do :; done\n@T $((4 + $?))", 4),
+        ("TP=2\nfor i in 1; do false; done || TP=4\n@T $TP", 4),
+        ("TP=2\nf() { if [ $? -ne 0 ]; then TP=4; fi; }\nfalse\nf\n@T $TP", 4),
+        ("TP=2\nf() { return; }\nfalse\nf || TP=4\n@T $TP", 4),
+        ("TP=2\nexpr 0 > /dev/null || TP=4\n@T $TP", 4),
+        ("set -o pipefail\nTP=2\nfalse | tee log || TP=4\n@T $TP", 4),
+        ("set -o pipefail\nif echo A | grep H | cat; then TP=8; else TP=4; fi\n@T $TP", 4),
+        ("shopt -s lastpipe\nTP=2\necho tp 4 | while read -r k v; do TP=$v; done\n@T $TP", 4),
+        ("trap 'TP=4' ERR\nTP=2\nfalse\n@T $TP", 4),
+        ("TP=4\ntrap 'TP=8' USR1\nkill -USR1 $$\n@T $TP", 8),
+        ("run() { @T 4; }\ntrap run EXIT", 4),
+        ("cd /work && TP=4 && @T $TP", 4),
+        ("cd /work && TP=4\n@T $TP", 0),
+    ]);
+    for script in ["set -e\nfalse | true\nfalse\n@T 4", "kill $$\n@T 4", "set -n\n@T 4"] {
+        assert!(degree(script).unwrap_err().contains("runs no command"), "{script}");
+    }
+    let two = degree("set -e\n@T 4\nn=0\nwhile [ $n -lt 1 ]; do n=1; done\n@T 8");
+    assert!(two.unwrap_err().contains("2 launch commands"));
+}
+
+/// `[ ]` has its own grammar.
+#[test]
+fn words_of_tests_are_parted_as_in_bash() {
+    check(&[
+        ("TP=4\nif [ ! -z x -a $TP -gt 8 ]; then TP=8; fi\n@T $TP", 4),
+        ("TP=4\nif [ ! $TP = 4 -o $TP -gt 1 ]; then TP=8; fi\n@T $TP", 8),
+        ("TP=4\nif [ \\( $TP = 2 -o $TP = 4 \\) -a -n $TP ]; then TP=8; fi\n@T $TP", 8),
+        ("TP=4\nif [ $TP = 4 -a \\( 1 -eq 2 -o 2 -eq 2 \\) ]; then TP=8; fi\n@T $TP", 8),
+        ("TP=4\nif [ ! x -a '' ]; then TP=8; fi\n@T $TP", 8),
+        ("TP=2\n[[ -v BIG ]] && TP=4\n@T $TP", 0),
+        ("TP=${BIG:+4}\n@T ${TP:-2}", 0),
+    ]);
+}
+
+/// What is read from files is known where the script wrote it, and nothing else could change it.
+#[test]
+fn files_are_those_of_their_folders() {
+    check(&[
+        ("TP=$(<tp.txt)\n@T ${TP:-2}", 0),
+        ("echo 4 > tp.txt\n@T $(<tp.txt)", 4),
+        ("echo 4 > n\nmkdir -p a; cd a; echo 8 > n; cd ..\n@T $(cat n)", 4),
+        ("echo 4 > n\nmkdir a; pushd a; echo 8 > n; popd\n@T $(cat n)", 4),
+        ("mkdir w\ncat > w/r.sh <<E\n@T 4\nE\ncat > r.sh <<E\n@T 8\nE\ncd w\nbash r.sh", 4),
+        ("echo 4 > n\npython3 -c \"open('n','w').write('8')\"\n@T $(cat n)", 0),
+        ("echo 4 > n\necho 8 | dd of=n\n@T $(cat n)", 0),
+        ("mkdir o; echo 4 > o/c; rm -r o\n@T $(cat o/c)", 0),
+        ("echo 4 > c.env; mv *.env old/\n@T $(cat c.env)", 0),
+        ("set -- 4\necho 'set -- 8' > a.sh\n. ./a.sh\n@T $1", 8),
+        ("set -- 4\necho 'set -- 8' > a.sh\n. ./a.sh x\n@T $1", 8),
+        ("set -- 4\necho 'shift' > a.sh\n. ./a.sh x\n@T $1", 4),
+        ("F=(shards/*.bin)\n@T ${#F[@]}", 0),
+        ("@T $(printf '%s\\n' shards/*.bin | wc -l)", 0),
+        ("F=\"a*b\"\n@T 4 --data-path $F *.x", 4),
+        ("A[0]=2; unset A[0]\n@T ${A[0]:-4}", 4),
+        ("TP=$(grep '^tp:' c.yaml | cut -d: -f2 | xargs)\n@T ${TP:-2}", 0),
+        ("cat <<'E' > a.sh\n@T ${1:-2}\nE\nxargs -n1 bash a.sh <<< 4", 4),
+        ("printf '%s\\n' 4 | xargs -I{} @T {}", 4),
+    ]);
+    let warned = |script: &str| {
+        let text = script.replace("@T", "torchrun a.py --bf16 --tensor-model-parallel-size");
+        read(Launcher::Megatron, &text).map_or(true, |found| !found.not_judged.is_empty())
+    };
+    for script in [
+        "TP=2\nexport $(cat .env | xargs)\n@T $TP",
+        "TP=2\nwhile IFS== read -r k v; do declare \"$k=$v\"; done < f\n@T $TP",
+        "TP=2\nwhile IFS== read -r k v; do printf -v \"$k\" %s \"$v\"; done < f\n@T $TP",
+        "echo 4 > n\nbash tool.sh\n@T $(cat n)",
+        "echo TP=4 > c\npython3 gen.py\nsource c\n@T $TP",
+    ] {
+        assert!(warned(script), "{script}");
+    }
+}
+
+/// `#SBATCH` lines are those of the script that `sbatch` starts, behind its own words.
+#[test]
+fn lines_of_batches_are_behind_the_words_of_sbatch() {
+    let job = "cat > j.sh <<'E'\n#!/bin/bash\n#SBATCH --nodes=2\n#SBATCH --ntasks-per-node=4\n@T $SLURM_NNODES\nE\n";
+    let tasks = job.replace("SLURM_NNODES", "SLURM_NTASKS");
+    check(&[
+        (&format!("{job}sbatch j.sh"), 2),
+        (&format!("{job}sbatch -N 4 j.sh"), 4),
+        (&format!("{job}sbatch --nodes=8 j.sh"), 8),
+        (&format!("{tasks}sbatch --nodes=1 j.sh"), 4),
+        (&format!("#!/bin/bash\n#SBATCH -N 8\n{job}srun bash j.sh"), 8),
+        ("#!/bin/bash\n#SBATCH -N 4\n #SBATCH -N 2\n@T $SLURM_NNODES", 4),
+        ("#SBATCH -N 2\nTP=2\n[ -n \"${SLURM_JOB_ID:-}\" ] && TP=4\n@T $TP", 4),
+        ("#SBATCH --gpus-per-node=h100:4\n@T ${SLURM_GPUS_PER_NODE##*:}", 4),
+        ("#SBATCH -N 2 --ntasks-per-node=4\n@T ${SLURM_TASKS_PER_NODE%%(*}", 4),
+        ("export TP=2 APPTAINERENV_TP=4\napptainer exec i.sif bash -c '@T $TP'", 4),
+        ("export TP=2\nSINGULARITYENV_TP=4 singularity exec i.sif bash -c '@T $TP'", 4),
+    ]);
+}
+
+/// Filters of known text, in their usual forms.
+#[test]
+fn filters_print_what_they_do() {
+    check(&[
+        ("@T $(echo tp4 | sed 's/tp//')", 4),
+        ("@T $(echo a_tp4_b | sed -E 's/.*tp([0-9]+).*/\\1/')", 4),
+        ("@T $(echo a_tp4_b | sed 's/.*tp\\([0-9]*\\).*/\\1/')", 4),
+        ("@T $(printf '2\\n4\\n' | sed -n 2p)", 4),
+        ("@T $(echo 'tp 4' | awk '{print $2}')", 4),
+        ("@T $(echo 'tp=4' | awk -F= '{print $2}')", 4),
+        ("D=0,1,2,3\n@T $(awk -F, '{print NF}' <<< $D)", 4),
+        ("@T $(echo tp4 | tr -d a-z)", 4),
+        ("@T $(echo tp4 | tr -dc '0-9')", 4),
+        ("@T $(echo tp4 | grep -o '[0-9]')", 4),
+        ("@T $(printf 'a\\nb\\na\\na\\na\\n' | grep -c a)", 4),
+        ("TP=2\ngrep -q tp4 <<< x-tp4 && TP=4\n@T $TP", 4),
+        ("TP=2\nif echo A100 | grep -qiE 'h100|a100'; then TP=4; fi\n@T $TP", 4),
+        ("@T $(printf '8\\n4\\n16\\n' | sort -n | head -1)", 4),
+        ("echo 'tp: 4' > c\n@T $(grep tp c | cut -d: -f2)", 4),
+        ("printf '4\\n8\\n' > n\n@T $(head -n 1 n)", 4),
+        (
+            "O=$(getopt -o t: --long tp: -- \"$@\")\neval set -- \"$O\"\nTP=4\nwhile true; do case $1 in -t) TP=$2; shift 2;; --) shift; break;; esac; done\n@T $TP",
+            4,
+        ),
+        ("mapfile A <<< 4\n@T ${A[0]}", 4),
+        ("@T $(expr 010 - 6)", 4),
+        ("@T $(echo '012 - 8' | bc)", 4),
+        ("@T $(dirname /4 | wc -c)", 2),
+        ("declare -u S=7b\ncase $S in 7B) TP=4;; *) TP=8;; esac\n@T $TP", 4),
+        ("declare -l S=7B\n[[ $S == 7b ]] && TP=4 || TP=8\n@T $TP", 4),
+        ("readonly TP=4\nf() { local TP=8; @T $TP; }\nf", 4),
+    ]);
+    for script in ["A=\"@F '4'\"\ntorchrun a.py $A", "@T \"${TP:-'8'}\"", "TP=4\r\n@T $TP\r\n"] {
+        degree(script).unwrap_err();
+    }
 }
 
 /// Lines behind the end of a command that has flags are no flags of it.
@@ -331,6 +476,7 @@ fn endless_scripts_are_bounded() {
         );
     }
     check(&[
+        (&format!("{}@T 4", "cd a\n".repeat(100_000)), 4),
         ("for i in {1..1000000000}; do A=$i; done\n@T 4", 4),
         ("for ((i = 0; i < 1000000000; i++)); do :; done\n@T 4", 4),
         ("for i in {1..300}; do for j in {1..300}; do A=$i$j; done; done\n@T 4", 4),

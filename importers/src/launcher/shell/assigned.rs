@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::environment::Values;
+use super::parameters::cased;
 use super::tree::{Assigned, Assignment};
 use super::values::{Doubt, Value, Variable, counted, derived, is_known, is_many, unknown};
 use super::{Ran, Shell};
@@ -55,6 +56,10 @@ impl Shell<'_> {
         let name = self.state.referred(&name);
         let variable = self.state.get(&name).cloned().unwrap_or_default();
         let before = variable.value;
+        if variable.is_locked && self.frames.is_empty() && self.n_choices == 0 {
+            // An error, behind which the next command runs.
+            return Ok(());
+        }
         self.spend(before.as_ref().filter(|_| adds || key.is_some()).map_or(0, Value::cost))?;
         let value = match (value, key) {
             (Given::Text(text), Some(key)) => {
@@ -89,6 +94,12 @@ impl Shell<'_> {
                 _ => Value::Text(text),
             },
             (Given::Elements(elements), _) => self.with_elements(&name, before, elements, adds)?,
+        };
+        let value = match (value, variable.case) {
+            (Value::Text(text), Some(sign)) if is_known(&text) => {
+                Value::Text(cased(&text, sign, true))
+            }
+            (value, _) => value,
         };
         self.set(&name, value);
         Ok(())
@@ -184,7 +195,7 @@ impl Shell<'_> {
     /// Sets a variable, if it is not locked.
     pub(super) fn set(&mut self, name: &str, value: Value) {
         let name = &self.state.referred(name);
-        let exports = self.state.exports_all || self.state.pending.contains(name);
+        let exports = self.state.has("allexport") || self.state.pending.contains(name);
         let doubts = self.n_doubts > 0;
         let variable = self.state.change(name);
         let value = match variable.is_locked || doubts {

@@ -5,9 +5,31 @@ use std::rc::Rc;
 use super::assigned::{Evaluated, Given};
 use super::letters::unescaped;
 use super::run::{Around, Flow};
-use super::values::{Doubt, Value, counted, derived_flags, is_known, is_many, known, unknown};
+use super::values::{
+    Doubt, Value, counted, derived_flags, is_known, is_many, known, pattern_of, unknown,
+};
 use super::words::DECLARES;
 use super::{Ran, Shell};
+
+/// Notes at most that are compared with a new one.
+const MOST_NOTES: usize = 64;
+/// Commands with words that are taken as they are, as no file has such a name.
+const OF_SHELL: [&str; 8] =
+    ["[", "test", "let", "unset", "read", "mapfile", "readarray", "getopts"];
+/// Options that are followed, with their letters of `set`.
+const OPTIONS: [(char, &str); 11] = [
+    ('e', "errexit"),
+    ('a', "allexport"),
+    ('E', "errtrace"),
+    ('f', "noglob"),
+    ('n', "noexec"),
+    (' ', "pipefail"),
+    (' ', "nocasematch"),
+    (' ', "expand_aliases"),
+    (' ', "inherit_errexit"),
+    (' ', "lastpipe"),
+    (' ', "nullglob"),
+];
 
 impl Shell<'_> {
     /// Starts a command by its words, of which `own` variables are its alone.
@@ -18,11 +40,18 @@ impl Shell<'_> {
         declared: Vec<(usize, Evaluated)>,
     ) -> Ran<Flow> {
         self.spend(words.iter().map(String::len).sum())?;
+        let is_own = DECLARES.contains(&words[0].as_str()) || OF_SHELL.contains(&words[0].as_str());
+        let letters = |word: &String| pattern_of(word).map_or(word.clone(), str::to_owned);
+        let plain: Vec<String> = words.iter().filter(|_| is_own).map(letters).collect();
+        let words = if is_own { &plain } else { words };
         let (name, arguments) = (words[0].as_str(), &words[1..]);
         let status = self.status.replace(true);
         let code = std::mem::replace(&mut self.code, 1);
         match self.state.functions.get(name).cloned() {
-            Some(Some(function)) => return self.call(&function.0, arguments),
+            Some(Some(function)) => {
+                (self.status, self.code) = (status, code);
+                return self.call(&function.0, arguments);
+            }
             Some(None) => {
                 self.out.undecided.push(name.to_owned());
                 self.status = None;
@@ -41,7 +70,7 @@ impl Shell<'_> {
             return Ok(flow);
         }
         if self.builtin(name, arguments)? || self.filter(name, arguments)? {
-            return Ok(Flow::Next);
+            return Ok(if self.state.has("noexec") { Flow::Exit } else { Flow::Next });
         }
         self.program(own, words)
     }
@@ -73,8 +102,10 @@ impl Shell<'_> {
             "exec" => {
                 let skipped = arguments.iter().take_while(|word| word.starts_with('-')).count();
                 self.started(&[], &arguments[skipped.min(arguments.len() - 1)..], Vec::new())?;
+                self.state.traps = Rc::default();
                 Flow::Exit
             }
+            "kill" => self.kill(arguments)?,
             "eval" => {
                 let text = arguments.join(" ");
                 self.note_unknown("eval", &text);
@@ -106,17 +137,63 @@ impl Shell<'_> {
         }))
     }
 
+    /// Signals, of which one to the shell itself runs what `trap` has for it, or ends it.
+    fn kill(&mut self, arguments: &[String]) -> Ran<Flow> {
+        self.status = None;
+        let is_self = |word: &String| derived_flags(word) == "$$" && !is_known(word);
+        let Some(at) = arguments.iter().position(is_self) else { return Ok(Flow::Next) };
+        let options: String = arguments[..at].concat();
+        let signal = options.trim_start_matches("-s").trim_start_matches('-');
+        let signal = signal_of(if signal.is_empty() { "TERM" } else { signal });
+        self.status = Some(true);
+        match self.state.traps.get(&signal).cloned() {
+            Some(text) => self.run_text(&text),
+            None if signal == "EXIT" => Ok(Flow::Next),
+            None => Ok(Flow::Exit),
+        }
+    }
+
+    fn trap(&mut self, arguments: &[String]) {
+        self.status = Some(true);
+        let rest = arguments.strip_prefix(&["--".to_owned()]).unwrap_or(arguments);
+        let (text, signals) = match rest {
+            [] => return,
+            [first, ..] if first.starts_with('-') && first.len() > 1 => return,
+            [signal] => ("-", std::slice::from_ref(signal)),
+            [text, signals @ ..] => (text.as_str(), signals),
+        };
+        for signal in signals.iter().map(|signal| signal_of(signal)) {
+            if ["DEBUG", "RETURN"].contains(&signal.as_str()) && !["", "-"].contains(&text) {
+                self.note(format!("trap {} {signal}", derived_flags(text)));
+            }
+            let traps = Rc::make_mut(&mut self.state.traps);
+            match text {
+                "-" => drop(traps.remove(&signal)),
+                text => drop(traps.insert(signal, text.to_owned())),
+            }
+        }
+    }
+
+    /// Notes a command that does what is not followed.
+    pub(super) fn note(&mut self, command: String) {
+        if !self.out.unset.iter().rev().take(MOST_NOTES).any(|own| *own == command) {
+            self.out.unset.push(command);
+        }
+    }
+
     /// Notes a command that may set what the script does not state.
     pub(super) fn note_unknown(&mut self, command: &str, text: &str) {
         if !is_known(text) && text.split_whitespace().next().is_some_and(|word| !is_known(word)) {
-            self.out.unset.push(format!("{command} {}", derived_flags(text)));
+            self.note(format!("{command} {}", derived_flags(text)));
         }
     }
 
     fn source(&mut self, file: &str, arguments: &[String]) -> Ran<Flow> {
-        let Some(text) = self.files.run(file) else {
+        let path = self.path(file);
+        self.files.run(&path);
+        let Some(text) = self.read_file(file) else {
             // Of a file that it wrote and changed more is known than can be followed.
-            let is_own = self.files.is_there(file);
+            let is_own = self.files.is_there(&path);
             let list = if is_own { &mut self.out.undecided } else { &mut self.out.unset };
             list.push(format!("source {}", derived_flags(file)));
             self.status = None;
@@ -127,18 +204,22 @@ impl Shell<'_> {
             self.state.arguments = Rc::new(arguments.to_vec());
         }
         let flow = self.run_text(&text)?;
-        self.state.arguments = outer;
+        // Unless `set` gave it others.
+        if !arguments.is_empty() && arguments.ends_with(&self.state.arguments) {
+            self.state.arguments = outer;
+        }
         Ok(if flow == Flow::Return { Flow::Next } else { flow })
     }
 
     /// Other commands; whether it is one.
-    fn builtin(&mut self, name: &str, arguments: &[String]) -> Ran<bool> {
+    pub(super) fn builtin(&mut self, name: &str, arguments: &[String]) -> Ran<bool> {
         match name {
-            ":" | "true" | "trap" | "hash" | "umask" => self.status = Some(true),
+            ":" | "true" | "hash" | "umask" => self.status = Some(true),
+            "trap" => self.trap(arguments),
             "alias" => {
                 // What it does is not followed.
                 for (name, _) in arguments.iter().filter_map(|word| word.split_once('=')) {
-                    if self.state.has_aliases {
+                    if self.state.has("expand_aliases") {
                         Rc::make_mut(&mut self.state.functions).insert(name.to_owned(), None);
                     }
                 }
@@ -161,14 +242,7 @@ impl Shell<'_> {
             }
             "unset" => self.unset(arguments),
             "set" => self.set_options(arguments),
-            "shopt" => {
-                if arguments.iter().any(|word| word == "nocasematch") {
-                    self.state.ignores_case = arguments[0] == "-s";
-                }
-                if arguments.iter().any(|word| word == "expand_aliases") {
-                    self.state.has_aliases = arguments[0] == "-s";
-                }
-            }
+            "shopt" => self.set_more_options(arguments),
             "shift" => {
                 let n = arguments.first().map_or(Some(1), |n| n.parse::<usize>().ok());
                 self.shift(n);
@@ -185,8 +259,13 @@ impl Shell<'_> {
                     self.forget("OPTIND");
                 }
             }
-            "cd" | "pushd" | "popd" | "wait" | "ulimit" | "type" | "kill" | "jobs" | "disown"
-            | "times" | "bg" | "fg" => self.status = None,
+            "cd" | "pushd" | "popd" => {
+                self.change_folder(name, arguments);
+                self.status = None;
+            }
+            "wait" | "ulimit" | "type" | "jobs" | "disown" | "times" | "bg" | "fg" => {
+                self.status = None
+            }
             _ => return Ok(false),
         }
         Ok(true)
@@ -215,7 +294,9 @@ impl Shell<'_> {
         if let [first, own, ..] = rest
             && first == "-v"
         {
-            (name, rest) = (Some(own.clone()), &rest[2..]);
+            let own = pattern_of(own).unwrap_or(own);
+            self.note_unknown("printf -v", own);
+            (name, rest) = (Some(own.to_owned()), &rest[2..]);
         }
         if rest.first().is_some_and(|word| word == "--") {
             rest = &rest[1..];
@@ -307,25 +388,27 @@ impl Shell<'_> {
                     }
                 },
             };
-            let mut names = vec![letters];
-            if letters.contains('o')
-                && let Some(name) = arguments.get(at)
-            {
+            self.switch(|letter, _| letters.contains(letter), is_on);
+            if let Some(option) = arguments.get(at).filter(|_| letters.contains('o')) {
                 at += 1;
-                names.push(match name.as_str() {
-                    "errexit" => "e",
-                    "allexport" => "a",
-                    _ => "",
-                });
-            }
-            if names.iter().any(|name| name.contains('e')) {
-                self.state.is_strict = is_on;
-            }
-            if names.iter().any(|name| name.contains('a')) {
-                self.state.exports_all = is_on;
+                self.switch(|_, name| name == option, is_on);
             }
         }
         self.status = Some(true);
+    }
+
+    fn set_more_options(&mut self, arguments: &[String]) {
+        let flag = arguments.first().filter(|word| word.contains(['s', 'u']));
+        let is_on = flag.is_some_and(|word| word.contains('s'));
+        for option in arguments.iter().filter(|_| flag.is_some()) {
+            self.switch(|_, name| name == option, is_on);
+        }
+    }
+
+    fn switch(&mut self, is_meant: impl Fn(char, &str) -> bool, is_on: bool) {
+        for (_, name) in OPTIONS.iter().filter(|(letter, name)| is_meant(*letter, name)) {
+            self.state.switch(name, is_on);
+        }
     }
 
     fn shift(&mut self, n: Option<usize>) {
@@ -346,6 +429,13 @@ impl Shell<'_> {
             }
         }
     }
+}
+
+/// The name of a signal.
+fn signal_of(text: &str) -> String {
+    let name = text.to_uppercase();
+    let name = name.strip_prefix("SIG").unwrap_or(&name);
+    if name == "0" { "EXIT".to_owned() } else { name.to_owned() }
 }
 
 /// What `printf` prints; `None` where it is not followed.

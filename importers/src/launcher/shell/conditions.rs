@@ -62,7 +62,7 @@ impl Shell<'_> {
     }
 
     fn binary(&mut self, a: &str, sign: &str, b: &[Part]) -> Ran<Option<bool>> {
-        let ignores_case = self.state.ignores_case;
+        let ignores_case = self.state.has("nocasematch");
         match sign {
             "=" | "==" | "!=" => {
                 let pattern = self.pattern(b)?;
@@ -117,12 +117,9 @@ impl Shell<'_> {
             "-v" => {
                 let name = text.split('[').next().unwrap_or(text);
                 let is_set = self.state.get(name).map(|variable| variable.value.is_some());
-                let is_unset = Some(false).filter(|_| !self.state.is_open);
-                is_set.map_or(is_unset, |is_set| {
-                    (is_known(text) && !text.contains('[')).then_some(is_set)
-                })
+                is_set.filter(|_| is_known(text) && !text.contains('['))
             }
-            "-e" | "-f" | "-r" | "-s" if is_known(text) && self.files.text(text).is_some() => {
+            "-e" | "-f" | "-r" | "-s" if is_known(text) && self.read_file(text).is_some() => {
                 Some(true)
             }
             "-e" | "-f" | "-d" | "-r" | "-s" | "-x" | "-w" | "-L" if text.is_empty() => Some(false),
@@ -151,45 +148,66 @@ impl Shell<'_> {
         let texts: Vec<&str> = words.iter().map(String::as_str).collect();
         Ok(match texts.as_slice() {
             [] => Some(false),
-            [text] if is_open => negated(is_empty(text)).filter(|is_true| *is_true),
-            [text] => negated(is_empty(text)),
-            ["!", ..] if texts.len() != 3 || !is_operator(texts[1]) => {
+            // Of four words at most the first decides.
+            ["!", second, ..] if texts.len() == 4 || texts.len() == 3 && !is_operator(second) => {
                 negated(self.test_parts(&words[1..], is_open)?)
             }
-            [a, sign, b] if is_operator(sign) => match is_open {
-                // Nothing, or several words, compare in no way.
-                true => None,
-                false => self.compare(a, sign, b)?,
-            },
-            [sign, text]
-                if sign.len() == 2 && sign.starts_with('-') && UNARY.contains(&sign[1..]) =>
-            {
-                match is_open && *sign == "-n" {
-                    true => None,
-                    false => self.unary(sign, text),
-                }
+            _ => {
+                let mut rest = texts.as_slice();
+                let is_true = self.test_any(&mut rest, is_open)?;
+                if rest.is_empty() { is_true } else { Some(false).filter(|_| !is_open) }
             }
-            ["(", .., ")"] => self.test_parts(&words[1..words.len() - 1], is_open)?,
-            _ => match texts.iter().rposition(|word| *word == "-o") {
-                Some(at) if at > 0 => {
-                    let (a, b) = (
-                        self.test_parts(&words[..at], is_open)?,
-                        self.test_parts(&words[at + 1..], is_open)?,
-                    );
-                    either(a, b)
-                }
-                _ => match texts.iter().rposition(|word| *word == "-a") {
-                    Some(at) if at > 0 => {
-                        let (a, b) = (
-                            self.test_parts(&words[..at], is_open)?,
-                            self.test_parts(&words[at + 1..], is_open)?,
-                        );
-                        both(a, b)
-                    }
-                    _ if is_open => None,
-                    _ => Some(false),
-                },
-            },
+        })
+    }
+
+    /// Tests up to one that is behind no `-o`.
+    fn test_any(&mut self, words: &mut &[&str], is_open: bool) -> Ran<Option<bool>> {
+        let mut is_true = self.test_all(words, is_open)?;
+        while let ["-o", rest @ ..] = *words {
+            *words = rest;
+            is_true = either(is_true, self.test_all(words, is_open)?);
+        }
+        Ok(is_true)
+    }
+
+    fn test_all(&mut self, words: &mut &[&str], is_open: bool) -> Ran<Option<bool>> {
+        let mut is_true = self.test_one(words, is_open)?;
+        while let ["-a", rest @ ..] = *words {
+            *words = rest;
+            is_true = both(is_true, self.test_one(words, is_open)?);
+        }
+        Ok(is_true)
+    }
+
+    fn test_one(&mut self, words: &mut &[&str], is_open: bool) -> Ran<Option<bool>> {
+        let is_unary =
+            |sign: &str| sign.len() == 2 && sign.starts_with('-') && UNARY.contains(&sign[1..]);
+        Ok(match *words {
+            [a, sign, b, rest @ ..] if is_operator(sign) => {
+                *words = rest;
+                // Nothing, or several words, compare in no way.
+                if is_open { None } else { self.compare(a, sign, b)? }
+            }
+            ["!", rest @ ..] if !rest.is_empty() => {
+                *words = rest;
+                negated(self.test_one(words, is_open)?)
+            }
+            ["(", rest @ ..] if !rest.is_empty() => {
+                *words = rest;
+                let is_true = self.test_any(words, is_open)?;
+                let [")", rest @ ..] = *words else { return Ok(Some(false)) };
+                *words = rest;
+                is_true
+            }
+            [sign, text, rest @ ..] if is_unary(sign) => {
+                *words = rest;
+                if is_open && *sign == "-n" { None } else { self.unary(sign, text) }
+            }
+            [text, rest @ ..] => {
+                *words = rest;
+                negated(is_empty(text)).filter(|is_true| *is_true || !is_open)
+            }
+            [] => Some(false),
         })
     }
 

@@ -23,6 +23,7 @@ struct Options {
     is_function: bool,
     is_global: bool,
     is_reference: bool,
+    case: Option<char>,
 }
 
 impl Shell<'_> {
@@ -67,6 +68,9 @@ impl Shell<'_> {
         }
         for (_, evaluated) in declared {
             let name = evaluated.name.clone();
+            if self.is_locked(&name) {
+                continue;
+            }
             self.declare_one(&name, &options, is_local);
             if let Given::Elements(_) = evaluated.value
                 && !options.is_map
@@ -100,6 +104,10 @@ impl Shell<'_> {
             None => (word, None),
         };
         if !is_name(name) {
+            self.note_unknown(command, name);
+            return Ok(());
+        }
+        if self.is_locked(name) {
             return Ok(());
         }
         self.declare_one(name, options, is_local);
@@ -110,6 +118,13 @@ impl Shell<'_> {
         }
         self.lock(name, options);
         Ok(())
+    }
+
+    /// Whether a variable is locked, so that declaring it fails.
+    fn is_locked(&mut self, name: &str) -> bool {
+        let is_locked = self.state.get(name).is_some_and(|one| one.is_locked);
+        self.status = self.status.filter(|_| !is_locked).or(is_locked.then_some(false));
+        is_locked
     }
 
     fn declare_one(&mut self, name: &str, options: &Options, is_local: bool) {
@@ -130,7 +145,8 @@ impl Shell<'_> {
         if options.is_reference && !is_local {
             *self.state.change(name) = Variable::default();
         }
-        let is_of_kind = options.is_integer || options.is_map || options.is_list;
+        let is_of_kind =
+            options.is_integer || options.is_map || options.is_list || options.case.is_some();
         let changes = is_local || is_of_kind || options.exports || options.unexports;
         if !changes {
             return;
@@ -144,6 +160,7 @@ impl Shell<'_> {
         }
         let variable = self.state.change(name);
         variable.is_integer |= options.is_integer;
+        variable.case = options.case.or(variable.case);
         if options.is_map && is_new {
             variable.value = Some(Value::Map(BTreeMap::new()));
         } else if options.is_list && is_new {
@@ -177,6 +194,8 @@ impl Options {
         self.unexports |= is_export && letters.contains('n');
         self.is_reference |= !is_export && letters.contains('n');
         self.is_integer |= letters.contains('i');
+        let sign = |(letter, sign)| letters.contains(letter).then_some(sign);
+        self.case = self.case.or([('u', '^'), ('l', ',')].into_iter().find_map(sign));
         self.is_locked |= letters.contains('r');
         self.is_list |= letters.contains('a');
         self.is_map |= letters.contains('A');

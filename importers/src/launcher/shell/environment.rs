@@ -130,7 +130,19 @@ impl Environment {
                 self.unknown(&OF_STEPS[..N_OWN], true);
             }
             Program::Mpi => self.unknown(&OF_MPI, true),
+            Program::Apptainer => self.set_prefixed(),
             _ => {}
+        }
+    }
+
+    /// Sets what `APPTAINERENV_NAME` is for.
+    fn set_prefixed(&mut self) {
+        for prefix in ["SINGULARITYENV_", "APPTAINERENV_"] {
+            let own = self.values.iter().filter_map(|(name, value)| {
+                Some((name.strip_prefix(prefix)?.to_owned(), value.clone()))
+            });
+            let own: Values = own.collect();
+            self.values.extend(own);
         }
     }
 
@@ -155,7 +167,8 @@ impl Environment {
                 self.is_open |= of_flag(pair, &["--env-file"]).is_some() || may_hold_flags(word);
             }
             Program::Apptainer if ["-e", "--cleanenv", "-C", "--containall"].contains(&word) => {
-                self.values.clear();
+                self.values.retain(|name, _| name.contains("ENV_"));
+                self.set_prefixed();
             }
             Program::Apptainer => {
                 let given = of_flag(pair, &["--env"]).into_iter().flat_map(|all| all.split(','));

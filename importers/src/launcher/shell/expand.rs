@@ -3,7 +3,9 @@
 use super::braces::{Found as Braced, braces};
 use super::parameters::Found;
 use super::tree::{List, Operation, Part, Word};
-use super::values::{Doubt, Piece, counted, derived, is_known, pieces, unknown};
+use super::values::{
+    Doubt, Piece, counted, derived, is_known, pieces, unknown, with_names, with_signs,
+};
 use super::{Ran, Shell};
 
 /// What a word costs beside its letters, as bytes.
@@ -47,10 +49,15 @@ impl Shell<'_> {
             self.chunk(part, false, false, &mut chunks)?;
         }
         let separators = self.separators();
-        let mut open: Option<String> = None;
+        let doubt = if self.state.has("nullglob") { Doubt::Plain } else { Doubt::Name };
+        let doubt = Some(doubt).filter(|_| !self.state.has("noglob"));
+        let (mut open, from): (Option<String>, _) = (None, all.len());
         for chunk in chunks {
             match chunk {
-                Chunk::Plain(text) | Chunk::Quoted(text) => {
+                Chunk::Plain(text) => {
+                    open.get_or_insert_default().push_str(&with_signs(text));
+                }
+                Chunk::Quoted(text) => {
                     open.get_or_insert_default().push_str(&text);
                 }
                 Chunk::Next => all.extend(open.take()),
@@ -60,11 +67,14 @@ impl Shell<'_> {
                         continue;
                     };
                     self.spend(text.len())?;
-                    part_at(&text, separators, &mut open, all);
+                    part_at(&with_signs(text), separators, &mut open, all);
                 }
             }
         }
         all.extend(open);
+        for word in &mut all[from..] {
+            *word = with_names(std::mem::take(word), doubt);
+        }
         Ok(())
     }
 

@@ -1,8 +1,12 @@
 //! Small programs that scripts calculate with, where what they read is known.
 
+use super::lines::{FILTERS, Filter, Printed};
+use super::patterns::STEPS;
 use super::values::{Doubt, is_known, unknown};
 use super::{Ran, Shell};
 
+/// What a filter costs, as bytes: it may have a pattern.
+const COST: usize = 4_096;
 /// Numbers of `seq` at most.
 const MOST_NUMBERS: i64 = 1 << 16;
 
@@ -10,22 +14,14 @@ impl Shell<'_> {
     /// Runs one of them; whether it is one and what it prints is known.
     pub(super) fn filter(&mut self, name: &str, arguments: &[String]) -> Ran<bool> {
         if name == "tee" {
-            let text = self.input().unwrap_or_else(|| unknown(Doubt::Plain, "$(tee)"));
+            let text = self.state.input.take();
+            let text = text.unwrap_or_else(|| unknown(Doubt::Plain, "$(tee)"));
             let adds = arguments.iter().any(|word| word == "-a");
             for file in arguments.iter().filter(|word| !word.starts_with('-')) {
-                self.files.write(file, adds, text.clone(), self.n_choices > 0);
+                self.files.write(&self.path(file), adds, text.clone(), self.n_choices > 0);
             }
             self.print(&text)?;
             return Ok(true);
-        }
-        if name == "cat" {
-            return self.cat(arguments);
-        }
-        if let ("grep", [option, pattern, files @ ..]) = (name, arguments)
-            && option == "-v"
-            && pattern == "^#"
-        {
-            return self.cat_lines(files, &|line| !line.starts_with('#'));
         }
         if !arguments.iter().all(|word| is_known(word)) {
             return Ok(false);
@@ -40,115 +36,83 @@ impl Shell<'_> {
             }
             ("dirname", [path]) => {
                 let path = path.trim_end_matches('/');
-                Some(path.rsplit_once('/').map_or(".", |(folder, _)| folder).to_owned())
+                let folder = path.rsplit_once('/').map_or(".", |(folder, _)| folder);
+                Some(if folder.is_empty() { "/" } else { folder }.to_owned())
             }
+            // Without options of the script.
+            ("getopt", [.., "--"]) => Some(" --".to_owned()),
             ("expr", words) => {
                 let is_sum = words.iter().all(|word| {
                     word.parse::<i64>().is_ok()
                         || ["+", "-", "*", "/", "%", "(", ")"].contains(word)
                 });
-                let sum = words.join(" ");
-                let value = if is_sum { self.sum(&sum)? } else { None };
-                value.map(|value| value.to_string())
+                self.decimal(&words.join(" "), is_sum)?
             }
-            ("wc" | "tr" | "cut" | "head" | "tail" | "bc" | "xargs", words) => {
-                self.filtered(name, words)?
-            }
+            ("bc", []) => match self.state.input.clone() {
+                Some(text) => {
+                    let is_sum = text
+                        .trim_end()
+                        .chars()
+                        .all(|c| c.is_ascii_digit() || "+-*/() ".contains(c));
+                    self.decimal(text.trim_end(), is_sum)?
+                }
+                None => None,
+            },
+            _ if FILTERS.iter().any(|(own, _)| *own == name) => return self.of_lines(name, &words),
             _ => None,
         };
         let Some(text) = text else { return Ok(false) };
-        self.status = Some(true);
-        self.print(&text)?;
-        if name != "tr" {
-            self.print("\n")?;
-        }
+        self.status = Some(name != "expr" || text != "0");
+        self.print(&(text + "\n"))?;
         Ok(true)
     }
 
-    fn input(&mut self) -> Option<String> {
-        self.state.input.take()
-    }
-
-    fn cat(&mut self, arguments: &[String]) -> Ran<bool> {
-        self.cat_lines(arguments, &|_| true)
-    }
-
-    fn cat_lines(&mut self, arguments: &[String], is_taken: &dyn Fn(&str) -> bool) -> Ran<bool> {
-        if arguments.iter().any(|word| word.starts_with('-') && word.len() > 1) {
-            return Ok(false);
+    /// A sum of numbers that a zero does not make octal.
+    fn decimal(&mut self, sum: &str, is_sum: bool) -> Ran<Option<String>> {
+        if !is_sum || sum.is_empty() {
+            return Ok(None);
         }
         let mut all = String::new();
-        if arguments.is_empty() {
-            let Some(text) = self.input() else { return Ok(false) };
-            all = text;
+        for letter in sum.chars() {
+            let is_in_number = all.ends_with(|c: char| c.is_ascii_digit());
+            if is_in_number && all.ends_with('0') && letter.is_ascii_digit() {
+                let before = all[..all.len() - 1].ends_with(|c: char| c.is_ascii_digit());
+                all.truncate(all.len() - usize::from(!before));
+            }
+            all.push(letter);
         }
-        for file in arguments {
-            let text = if file == "-" { self.input() } else { self.files.text(file) };
-            let Some(text) = text else { return Ok(false) };
-            all.push_str(&text);
+        Ok(self.sum(&all)?.map(|value| value.to_string()))
+    }
+
+    /// Runs a filter of the lines of files, or of what it reads.
+    fn of_lines(&mut self, name: &str, words: &[&str]) -> Ran<bool> {
+        let Some(filter) = Filter::new(name, words) else { return Ok(false) };
+        let mut all = String::new();
+        let mut has_all = true;
+        for file in &filter.files {
+            let text = if *file == "-" { self.state.input.take() } else { self.read_file(file) };
+            has_all &= text.is_some();
+            all.push_str(&text.unwrap_or_default());
         }
-        self.status = Some(true);
-        let all: String = all.split_inclusive('\n').filter(|line| is_taken(line)).collect();
-        self.print(&all)?;
+        if filter.files.is_empty() {
+            let text = self.state.input.take();
+            has_all = text.is_some();
+            all = text.unwrap_or_default();
+        }
+        let size: usize = words.iter().map(|word| word.len()).sum();
+        self.spend(COST + all.len().saturating_mul(size + STEPS) / STEPS)?;
+        let printed = Some(all).filter(|_| has_all).and_then(|text| filter.run(&text));
+        let Some(Printed { text, is_true }) = printed else { return Ok(false) };
+        match filter.changes() {
+            true => {
+                let path = self.path(filter.files[0]);
+                self.files.write(&path, false, text, self.n_choices > 0);
+            }
+            false => self.print(&text)?,
+        }
+        self.status = Some(is_true);
         Ok(true)
     }
-
-    /// What a filter of lines makes of its input, without the last end of a line.
-    fn filtered(&mut self, name: &str, words: &[&str]) -> Ran<Option<String>> {
-        let Some(text) = self.state.input.clone().filter(|text| is_known(text)) else {
-            return Ok(None);
-        };
-        let plain = text.strip_suffix('\n').unwrap_or(&text);
-        let lines = || plain.split('\n');
-        let first =
-            |n: &str| n.trim_start_matches("-n").trim_start_matches('-').parse::<usize>().ok();
-        Ok(match (name, words) {
-            ("wc", ["-l"]) => Some(text.matches('\n').count().to_string()),
-            ("wc", ["-c"]) => Some(text.len().to_string()),
-            ("wc", ["-w"]) => Some(text.split_whitespace().count().to_string()),
-            ("xargs", []) => Some(text.split_whitespace().collect::<Vec<_>>().join(" ")),
-            ("tr", ["-d", set]) if is_set(set) => {
-                let set = super::letters::unescaped(set, true);
-                Some(text.replace(|c| set.contains(c), ""))
-            }
-            ("tr", ["-cd", set]) if is_set(set) => {
-                let set = super::letters::unescaped(set, true);
-                Some(text.chars().filter(|c| set.contains(*c)).collect())
-            }
-            ("tr", [from, to]) if is_set(from) && is_set(to) => {
-                let [from, to] = [from, to].map(|set| super::letters::unescaped(set, true));
-                let to: Vec<char> = to.chars().collect();
-                let of = |c: char| match from.chars().position(|own| own == c) {
-                    Some(at) => *to.get(at).or(to.last()).unwrap_or(&c),
-                    None => c,
-                };
-                Some(text.chars().map(of).collect())
-            }
-            ("tr", ["A-Z" | "[:upper:]" | "[A-Z]", "a-z" | "[:lower:]" | "[a-z]"]) => {
-                Some(text.to_lowercase())
-            }
-            ("tr", ["a-z" | "[:lower:]" | "[a-z]", "A-Z" | "[:upper:]" | "[A-Z]"]) => {
-                Some(text.to_uppercase())
-            }
-            ("head", ["-1" | "-n1"] | ["-n", "1"]) => lines().next().map(str::to_owned),
-            ("tail", ["-1" | "-n1"] | ["-n", "1"]) => lines().next_back().map(str::to_owned),
-            ("head", [n]) if first(n).is_some() => {
-                Some(lines().take(first(n).unwrap_or(0)).collect::<Vec<_>>().join("\n"))
-            }
-            ("cut", _) => cut(words, plain),
-            ("bc", []) => {
-                let is_sum = plain.chars().all(|c| c.is_ascii_digit() || "+-*/() ".contains(c));
-                let value = if is_sum { self.sum(plain)? } else { None };
-                value.map(|value| value.to_string())
-            }
-            _ => None,
-        })
-    }
-}
-
-/// Whether each letter of a set of `tr` is itself.
-fn is_set(set: &str) -> bool {
-    !set.contains('[') && (!set.contains('-') || set.len() == 1)
 }
 
 fn base(path: &str) -> String {
@@ -157,7 +121,9 @@ fn base(path: &str) -> String {
 }
 
 fn seq(words: &[&str]) -> Option<String> {
+    let own = words.first().and_then(|word| word.strip_prefix("-s")).filter(|own| !own.is_empty());
     let (separator, words) = match words {
+        [_, rest @ ..] if own.is_some() => (own.unwrap_or_default(), rest),
         ["-s", separator, rest @ ..] => (*separator, rest),
         words => ("\n", words),
     };
@@ -177,32 +143,4 @@ fn seq(words: &[&str]) -> Option<String> {
     let all: Vec<String> =
         (0..=n).filter(|_| !is_empty).map(|at| (first + at * step).to_string()).collect();
     Some(all.join(separator))
-}
-
-/// `cut -d, -f1`.
-fn cut(words: &[&str], text: &str) -> Option<String> {
-    let (mut separator, mut field, mut at) = ('\t', None, 0);
-    while let Some(word) = words.get(at) {
-        at += 1;
-        let mut value = |rest: &str| match rest {
-            "" => {
-                at += 1;
-                words.get(at - 1).map(|word| (*word).to_owned())
-            }
-            rest => Some(rest.to_owned()),
-        };
-        if let Some(rest) = word.strip_prefix("-d") {
-            separator = value(rest)?.parse().ok()?;
-        } else if let Some(rest) = word.strip_prefix("-f") {
-            field = value(rest)?.parse::<usize>().ok();
-        } else {
-            return None;
-        }
-    }
-    let field = field?.checked_sub(1)?;
-    let one = |line: &str| match line.contains(separator) {
-        true => line.split(separator).nth(field).unwrap_or_default().to_owned(),
-        false => line.to_owned(),
-    };
-    Some(text.split('\n').map(one).collect::<Vec<_>>().join("\n"))
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::super::limits::MAX_NESTING;
 use super::grammar::{Fault, Parsed};
-use super::tree::{Index, Operation, Parameter, Part, Word};
+use super::tree::{Index, Operation, Parameter, Part, Word, printed};
 use super::values::{CLOSE, OPEN};
 
 /// Letters at most that show an expansion.
@@ -266,7 +266,7 @@ impl<'t> Reader<'t> {
             '`' => {
                 let text = self.backquoted(mode)?;
                 let list = self.inner(&text, |reader| reader.list_to_end())?;
-                all.push(Part::Output(Rc::new(list), self.shown(from)));
+                all.push(Part::Output(Rc::new(printed(list)), self.shown(from)));
             }
             '$' => self.dollar(from, mode, all)?,
             '<' | '>' if mode.stops == META => {
@@ -345,7 +345,7 @@ impl<'t> Reader<'t> {
                 self.at += 1;
                 let list = self.list(&[")"])?;
                 self.at += 1;
-                all.push(Part::Output(Rc::new(list), self.shown(from)));
+                all.push(Part::Output(Rc::new(printed(list)), self.shown(from)));
             }
             Some('[') => {
                 self.at += 1;

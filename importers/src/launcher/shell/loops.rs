@@ -52,20 +52,24 @@ impl Shell<'_> {
     ) -> Ran<Flow> {
         self.frames.push(Frame::new(Around::Loop));
         let (mut n, mut n_unknown, mut goes_on, mut left) = (0, 0, false, Flow::Exit);
+        let (mut last, mut ends) = (Some(true), Vec::new());
         loop {
             let before = self.copy()?;
             let is_true = condition(self)?;
             if is_true == Some(false) {
                 goes_on = true;
+                ends.push(last);
                 break;
             }
             let is_open = is_true.is_none();
             if is_open {
+                ends.push(last);
                 let own = self.copy()?;
                 self.park(Flow::Break(1), own);
             }
             self.n_loops += u32::from(is_open);
             let turn = self.turn(body)?;
+            last = self.status;
             self.n_loops -= u32::from(is_open);
             match turn {
                 Turn::On => drop(step.map(|step| self.sum_of(step)).transpose()?),
@@ -85,19 +89,28 @@ impl Shell<'_> {
                 self.state = own.widened(&before);
             }
         }
-        self.ended(goes_on, left)
+        self.ended(goes_on, left, ends)
     }
 
-    /// Leaves a loop.
-    fn ended(&mut self, goes_on: bool, flow: Flow) -> Ran<Flow> {
+    /// Leaves a loop, with the statuses that it has where its condition or its words end it.
+    fn ended(&mut self, goes_on: bool, flow: Flow, mut ends: Vec<Option<bool>>) -> Ran<Flow> {
         let left = self.frames.pop().map(|frame| frame.left).unwrap_or_default();
-        self.status = self.status.filter(|_| left.is_empty()).or(Some(true).filter(|_| goes_on));
+        if left.len() + usize::from(goes_on) > ends.len() {
+            // A `break` succeeds.
+            ends.push(Some(true));
+        }
+        let is_left = goes_on || !left.is_empty();
         let flow = match flow {
             Flow::Break(n) if n > 1 => Flow::Break(n - 1),
             Flow::Continue(n) if n > 1 => Flow::Continue(n - 1),
             flow => flow,
         };
-        Ok(self.settle(flow, left, goes_on))
+        let flow = self.settle(flow, left, goes_on);
+        if is_left {
+            let first = ends[0];
+            self.status = first.filter(|_| ends.iter().all(|one| *one == first));
+        }
+        Ok(flow)
     }
 
     pub(super) fn each(&mut self, name: &str, words: Option<&[Word]>, body: &List) -> Ran<Flow> {
@@ -111,6 +124,7 @@ impl Shell<'_> {
             }
         }
         self.frames.push(Frame::new(Around::Loop));
+        self.status = Some(true);
         let (mut goes_on, mut left) = (true, Flow::Next);
         'words: for word in all {
             let is_open = is_many(&word);
@@ -145,6 +159,7 @@ impl Shell<'_> {
                 self.state = own.widened(&before);
             }
         }
-        self.ended(goes_on, left)
+        let ends = if goes_on { vec![self.status] } else { Vec::new() };
+        self.ended(goes_on, left, ends)
     }
 }

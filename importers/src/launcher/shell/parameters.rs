@@ -244,6 +244,8 @@ impl Shell<'_> {
     ) -> Ran<Found> {
         let is_set = match &base {
             Base::Unset if self.state.is_open => None,
+            // Whether the environment has it is unknown.
+            Base::Unset if sign == '+' && parameter.index.is_none() => None,
             Base::Unset | Base::Empty => Some(false),
             Base::Text(text) => match (is_empty(text), has_colon) {
                 (Some(true), false) => Some(is_known(text)),
@@ -256,34 +258,35 @@ impl Shell<'_> {
                 all => Some(!all.iter().all(|one| is_many(one))).filter(|is_set| *is_set),
             },
         };
-        let open = |base: &Base| {
+        let Operation::Default { word, .. } = &parameter.operation else { return Ok(Found::Word) };
+        let open = |base: &Base, added: &str| {
             let text = match base {
                 Base::Text(text) => text.clone(),
                 Base::List { all, .. } => all.join(" "),
                 _ => String::new(),
             };
-            Found::Text(derived(&text, &parameter.shown))
+            Found::Text(derived(&(text + added), &parameter.shown))
         };
         match (sign, is_set) {
             ('+', Some(true)) => Ok(Found::Word),
             ('+', Some(false)) => Ok(Found::Text(String::new())),
-            ('+', None) => Ok(open(&base)),
             (_, Some(true)) => Ok(match base {
                 Base::Text(text) => Found::Text(text),
                 Base::List { all, joins } => Found::List { all, joins },
                 _ => Found::Text(String::new()),
             }),
-            (_, None) => Ok(open(&base)),
+            (_, None) => {
+                // What may be added may be decisive.
+                let added = if sign == '+' { self.text(word)? } else { String::new() };
+                Ok(open(&base, &added))
+            }
             ('?', Some(false)) => {
                 Ok(Found::Text(unknown(Doubt::Plain, &format!("${}", parameter.name))))
             }
             ('=', Some(false)) => {
-                if let Operation::Default { word, .. } = &parameter.operation {
-                    let text = self.text(word)?;
-                    self.set_text(&parameter.name, text.clone());
-                    return Ok(Found::Text(text));
-                }
-                Ok(Found::Word)
+                let text = self.text(word)?;
+                self.set_text(&parameter.name, text.clone());
+                Ok(Found::Text(text))
             }
             _ => Ok(Found::Word),
         }
@@ -383,7 +386,7 @@ impl Shell<'_> {
     }
 }
 
-fn cased(text: &str, sign: char, is_all: bool) -> String {
+pub(super) fn cased(text: &str, sign: char, is_all: bool) -> String {
     let of = |text: &str| if sign == '^' { text.to_uppercase() } else { text.to_lowercase() };
     let n = text.chars().next().filter(|_| !is_all).map_or(text.len(), char::len_utf8);
     of(&text[..n]) + &text[n..]

@@ -14,6 +14,8 @@ const SHELLS: [&str; 5] = ["sh", "bash", "dash", "zsh", "ksh"];
 /// Programs that give a command to a shell elsewhere, and those of their options that take a value.
 const REMOTE: [(&str, &str); 3] =
     [("ssh", "BbcDEeFIiJLlmOopQRSWw"), ("pdsh", "wxfltu"), ("clush", "wgxftul")];
+/// Programs that start batches of Slurm.
+const BATCHES: [&str; 2] = ["sbatch", "salloc"];
 /// Programs that take a command in one word.
 const TERMINALS: [&str; 2] = ["tmux", "screen"];
 /// Programs, beside shells, that run a script that they name.
@@ -21,26 +23,13 @@ const RUNNERS: [&str; 12] = [
     "sbatch", "srun", "env", "nohup", "time", "sudo", "docker", "mpirun", "timeout", "setsid",
     "stdbuf", "numactl",
 ];
-/// Programs that start a launcher with the arguments that `xargs` adds.
-const STARTS: [&str; 7] =
-    ["torchrun", "python", "python3", "deepspeed", "accelerate", "srun", "vllm"];
 /// Programs that read files and change none.
 const READERS: [&str; 14] = [
-    "chmod",
-    "cat",
-    "ls",
-    "echo",
-    "grep",
-    "head",
-    "tail",
-    "scp",
-    "rsync",
-    "torchrun",
-    "python",
-    "python3",
-    "deepspeed",
-    "accelerate",
+    "chmod", "cat", "ls", "grep", "head", "tail", "scp", "rsync", "mkdir", "wc", "sort", "diff",
+    "stat", "file",
 ];
+/// Programs that change files that their words name, if at all, but run no script of them.
+const LAUNCHERS: [&str; 5] = ["torchrun", "python", "python3", "deepspeed", "accelerate"];
 
 /// A script for another shell.
 struct Inner {
@@ -65,9 +54,7 @@ impl Shell<'_> {
         match inner {
             Some(inner) => self.nested(own, words, inner)?,
             None => {
-                if !READERS.contains(&name.as_str()) && !SHELLS.contains(&name.as_str()) {
-                    words[1..].iter().for_each(|word| self.files.change(word));
-                }
+                self.change_files(&name, words)?;
                 self.emit(words)?;
                 self.print(&unknown(Doubt::Plain, &format!("$({name} ..)")))?;
             }
@@ -76,33 +63,88 @@ impl Shell<'_> {
         Ok(Flow::Next)
     }
 
-    /// Starts what `xargs` does.
+    /// What a program that is not read does to the files of the script.
+    fn change_files(&mut self, name: &str, words: &[String]) -> Ran<()> {
+        self.spend(self.files.count())?;
+        let is_shell = SHELLS.contains(&name) || name.ends_with(".sh");
+        if is_shell || name.starts_with("python") {
+            self.files.doubt(&derived_flags(&words[..words.len().min(2)].join(" ")));
+        }
+        if !is_shell && !READERS.contains(&name) {
+            for word in &words[1..] {
+                self.spend(self.files.count())?;
+                let path = self.path(word);
+                self.files.change(&path, word, !LAUNCHERS.contains(&name));
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts what `xargs` does, with what it reads among its words.
     fn xargs(&mut self, words: &[String]) -> Ran<()> {
-        let input = self
-            .state
-            .input
-            .take()
-            .filter(|text| is_known(text) && text.len() < super::MAX_BYTES / 8);
-        match (input, words.get(1)) {
-            // What it prints itself.
-            (Some(input), None) => {
-                let words: Vec<&str> = input.split_whitespace().collect();
-                self.print(&words.join(" "))?;
-            }
-            (Some(input), Some(first))
-                if !first.starts_with('-') && !input.contains(['"', '\'', '\\']) =>
-            {
-                let more = input.split_whitespace().map(str::to_owned);
-                let all: Vec<String> = words[1..].iter().cloned().chain(more).collect();
-                self.program(&[], &all)?;
-            }
-            _ => {
-                let command = words.iter().find(|word| STARTS.contains(&program(word)));
-                if let Some(command) = command {
-                    self.out.unset.push(format!("xargs {command}"));
+        let (mut at, mut most, mut slot, mut is_exact) = (1, usize::MAX, None, true);
+        let mut input = self.state.input.take();
+        while let Some(word) = words.get(at).filter(|word| word.starts_with('-')) {
+            at += 1;
+            let is_short = !word.starts_with("--");
+            let (option, rest) = word.split_at_checked(2).unwrap_or((word, ""));
+            let mut value = || {
+                at += usize::from(rest.is_empty());
+                let next = words.get(at - 1).map(String::as_str).unwrap_or_default();
+                if rest.is_empty() { next.to_owned() } else { rest.to_owned() }
+            };
+            match option {
+                "-r" | "-t" if rest.is_empty() => {}
+                "-n" => most = value().parse().ok().filter(|n| *n > 0).unwrap_or(usize::MAX),
+                "-I" => slot = Some(value()).filter(|slot| !slot.is_empty()),
+                "-a" => input = self.read_file(&value()),
+                "-P" => drop(value()),
+                _ => {
+                    is_exact = false;
+                    if is_short && "EdLs".contains(option.trim_start_matches('-')) {
+                        drop(value());
+                    }
                 }
-                self.emit(words)?;
             }
+        }
+        let command = words.get(at..).filter(|rest| !rest.is_empty());
+        let command = command.map_or_else(|| vec!["echo".to_owned()], <[String]>::to_vec);
+        let is_plain = |text: &String| {
+            is_known(text) && text.len() < super::MAX_BYTES / 8 && !text.contains(['"', '\'', '\\'])
+        };
+        let input = input.filter(|text| is_exact && is_plain(text));
+        let shown = words.get(at).map_or("xargs".to_owned(), |name| format!("xargs {name}"));
+        let more = vec![counted(&unknown(Doubt::Plain, &shown), true)];
+        let lines: Vec<Vec<String>> = match &input {
+            None => vec![more],
+            Some(text) if slot.is_some() => {
+                let lines = text.lines().map(str::trim_start).filter(|line| !line.is_empty());
+                lines.map(|line| vec![line.to_owned()]).collect()
+            }
+            Some(text) => {
+                let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+                words.chunks(most).map(<[String]>::to_vec).collect()
+            }
+        };
+        for line in lines {
+            self.xargs_once(&command, slot.as_deref(), line)?;
+        }
+        Ok(())
+    }
+
+    /// Starts a command with words behind it, or in place of a slot.
+    fn xargs_once(&mut self, command: &[String], slot: Option<&str>, line: Vec<String>) -> Ran<()> {
+        let n_slots = |word: &String| slot.map_or(0, |slot| word.matches(slot).count());
+        let more: usize = line.iter().map(String::len).sum();
+        let size = |word: &String| word.len() + n_slots(word).saturating_mul(more);
+        self.spend(command.iter().map(size).sum::<usize>() + more)?;
+        let all: Vec<String> = match slot {
+            Some(slot) => command.iter().map(|word| word.replace(slot, &line[0])).collect(),
+            None => command.iter().cloned().chain(line).collect(),
+        };
+        let is_own = ["echo", "printf"].contains(&all[0].as_str());
+        if !(is_own && self.builtin(&all[0], &all[1..])? || self.filter(&all[0], &all[1..])?) {
+            self.program(&[], &all)?;
         }
         Ok(())
     }
@@ -181,7 +223,7 @@ impl Shell<'_> {
         let reads = words.get(at - 1).is_some_and(|word| word == "-s");
         at += usize::from(reads && words.get(at).is_some_and(|word| word == "--"));
         if let Some(file) = words.get(at).filter(|_| !reads) {
-            let text = self.files.run(file)?;
+            let text = self.files.run(&self.path(file))?;
             return Some(Inner { text, arguments: words[at + 1..].to_vec(), at });
         }
         let text = self.state.input.take()?;
@@ -213,12 +255,15 @@ impl Shell<'_> {
 
     /// The file at a place, if the script wrote it and the command runs it.
     fn of_file(&mut self, words: &[String], at: usize) -> Option<Inner> {
-        self.files.text(&words[at])?;
+        let path = self.path(&words[at]);
+        if !self.files.is_there(&path) {
+            return None;
+        }
         let own = &words[..at];
         let is_program = own.is_empty() || own.iter().any(|word| RUNNERS.contains(&program(word)));
         let is_passed = own.iter().any(|word| word.ends_with(".py"))
             || own.last().is_some_and(|word| word.starts_with("--") && !word.contains('='));
-        let text = (is_program && !is_passed).then(|| self.files.run(&words[at])).flatten()?;
+        let text = (is_program && !is_passed).then(|| self.files.run(&path)).flatten()?;
         Some(Inner { text, arguments: words[at + 1..].to_vec(), at })
     }
 
@@ -241,7 +286,11 @@ impl Shell<'_> {
         self.subshell(|shell| {
             shell.state = state;
             shell.n_conditions = 0;
-            shell.begin_batch(&text);
+            if let Some(at) = before.iter().rposition(|word| BATCHES.contains(&program(word))) {
+                let has_head = program(&before[at]) == BATCHES[0]
+                    && before[at..].iter().all(|word| !word.starts_with("--wrap"));
+                shell.begin_batch(if has_head { &text } else { "" }, &before[at..]);
+            }
             shell.run_text(&text)
         })?;
         self.wrappers = wrappers;
@@ -257,6 +306,7 @@ impl Shell<'_> {
             *state.change(&name) = Variable { value, exported: Some(true), ..Variable::default() };
         }
         state.arguments = Rc::new(arguments);
+        state.folder.clone_from(&self.state.folder);
         let shared = self.state.functions.iter().filter(|(name, _)| self.shared.contains(name));
         state.functions =
             Rc::new(shared.map(|(name, body)| (name.clone(), body.clone())).collect());
@@ -264,9 +314,9 @@ impl Shell<'_> {
     }
 
     /// Sets what Slurm sets for a script.
-    pub(super) fn begin_batch(&mut self, text: &str) {
-        for (name, value) in batch::variables(text) {
-            let text = value.unwrap_or_else(|| unknown(Doubt::Plain, &format!("${name}")));
+    pub(super) fn begin_batch(&mut self, text: &str, options: &[String]) {
+        for (name, value) in batch::variables(text, options) {
+            let text = value.unwrap_or_else(|| unknown(Doubt::Name, &format!("${name}")));
             let variable = self.state.change(&name);
             (variable.value, variable.exported) = (Some(Value::Text(text)), Some(true));
         }
@@ -280,7 +330,7 @@ impl Shell<'_> {
             state.is_bare = true;
             self.subshell(|shell| {
                 shell.state = state;
-                shell.begin_batch(&text);
+                shell.begin_batch(&text, &[]);
                 shell.run_text(&text)
             })?;
         }

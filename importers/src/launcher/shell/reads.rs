@@ -90,10 +90,12 @@ impl Shell<'_> {
         let name = arguments.last().filter(|word| is_name(word)).map_or("MAPFILE", |name| name);
         let is_plain = arguments.iter().all(|word| word == "-t" || is_name(word));
         let is_bare = arguments.iter().any(|word| word == "-t");
-        let text = self.state.input.take().filter(|text| is_plain && is_bare && is_known(text));
+        let text = self.state.input.take().filter(|text| is_plain && is_known(text));
         let all = match text {
             Some(text) => {
-                text.lines().map(str::to_owned).zip(0..).map(|(line, at)| (at, line)).collect()
+                let bare = |line: &str| line.strip_suffix('\n').unwrap_or(line).to_owned();
+                let of = |line: &str| if is_bare { bare(line) } else { line.to_owned() };
+                text.split_inclusive('\n').map(of).zip(0..).map(|(line, at)| (at, line)).collect()
             }
             None => BTreeMap::from([(
                 0,

@@ -7,7 +7,9 @@ use super::patterns::{STEPS, matches};
 use super::tree::{
     Argument, Arm, ArmEnd, Command, Item, Kind, List, Pipeline, Redirect, Target, Word,
 };
-use super::values::{Doubt, State, Value, Variable, counted, known, unknown};
+use super::values::{
+    Doubt, Piece, State, Value, Variable, counted, derived_flags, known, pieces, unknown,
+};
 use super::{Ran, Shell};
 
 /// How the commands behind one go on.
@@ -63,62 +65,114 @@ impl Shell<'_> {
     }
 
     fn chain(&mut self, item: &Item) -> Ran<Flow> {
-        let n = item.rest.len();
-        let mut flow = self.pipeline(&item.first, n == 0)?;
-        for (at, (is_and, pipeline)) in item.rest.iter().enumerate() {
-            if flow != Flow::Next {
-                return Ok(flow);
-            }
-            let is_last = at + 1 == n;
-            match self.status {
-                Some(is_true) if is_true == *is_and => flow = self.pipeline(pipeline, is_last)?,
-                Some(_) => {}
-                None => {
-                    let before = self.copy()?;
-                    self.n_choices += u32::from(!is_and);
-                    let other = self.pipeline(pipeline, false)?;
-                    self.n_choices -= u32::from(!is_and);
-                    self.status = self.status.filter(|is_true| is_true != is_and);
-                    flow = self.joined(other, (Flow::Next, before));
-                }
-            }
+        let mut rest = item.rest.as_slice();
+        let mut flow = self.pipeline(&item.first, rest.is_empty())?;
+        while let Some((is_and, _)) = rest.first().filter(|_| flow == Flow::Next) {
+            let n = rest.iter().take_while(|(own, _)| own == is_and).count();
+            let (links, later) = rest.split_at(n);
+            flow = self.links(links, later.is_empty())?;
+            rest = later;
         }
         Ok(flow)
+    }
+
+    /// Pipelines behind signs of one kind: behind one of unknown status the others run, or none of them does.
+    fn links(&mut self, links: &[(bool, Pipeline)], is_last: bool) -> Ran<Flow> {
+        let (mut flow, mut sides) = (Flow::Next, Vec::<(Flow, State, Option<bool>)>::new());
+        let mut choices = 0;
+        for (at, (is_and, pipeline)) in links.iter().enumerate() {
+            match self.status {
+                Some(is_true) if is_true != *is_and => break,
+                Some(_) => {}
+                None => {
+                    sides.push((Flow::Next, self.copy()?, Some(!is_and)));
+                    choices += u32::from(!is_and);
+                    self.n_choices += u32::from(!is_and);
+                }
+            }
+            flow = self.pipeline(pipeline, is_last && at + 1 == links.len())?;
+            if flow != Flow::Next {
+                break;
+            }
+        }
+        self.n_choices -= choices;
+        if choices == 0 && flow == Flow::Next {
+            // A `cd` is taken to succeed.
+            sides.iter_mut().for_each(|(_, side, _)| side.folder.clone_from(&self.state.folder));
+        }
+        self.joined_all(flow, sides)
     }
 
     fn pipeline(&mut self, pipeline: &Pipeline, is_last: bool) -> Ran<Flow> {
         let is_exempt = pipeline.is_negated || !is_last;
         self.n_conditions += u32::from(is_exempt);
-        let flow = match pipeline.commands.as_slice() {
-            [one] => self.command(one)?,
-            all => {
-                let mut input = self.state.input.take();
-                for (at, command) in all.iter().enumerate() {
-                    let passes = at + 1 < all.len();
-                    let outer = self.state.output.clone();
-                    self.state.input = input.take();
-                    if passes {
-                        self.state.output = Some(String::new());
-                    }
-                    self.subshell(|shell| shell.command(command))?;
-                    if passes {
-                        input = std::mem::replace(&mut self.state.output, outer);
-                    }
-                }
-                self.state.input = None;
-                Flow::Next
-            }
+        let (flow, may_fail) = match pipeline.commands.as_slice() {
+            [one] => (self.command(one)?, one.kind.may_fail()),
+            all => (self.piped(all)?, true),
         };
         self.n_conditions -= u32::from(is_exempt);
         if pipeline.is_negated {
             self.status = self.status.map(|is_true| !is_true);
         }
-        let ends = flow == Flow::Next && !is_exempt && self.n_conditions == 0;
-        Ok(if ends && self.state.is_strict && self.status == Some(false) {
-            Flow::Exit
-        } else {
-            flow
-        })
+        let is_judged = flow == Flow::Next && !is_exempt && self.n_conditions == 0 && may_fail;
+        if is_judged && self.status == Some(false) { self.failed() } else { Ok(flow) }
+    }
+
+    /// Runs commands of which each reads what the one before prints.
+    fn piped(&mut self, commands: &[Command]) -> Ran<Flow> {
+        let (mut input, mut flow) = (self.state.input.take(), Flow::Next);
+        let (mut status, mut code) = (Some(true), 1);
+        for (at, command) in commands.iter().enumerate() {
+            let passes = at + 1 < commands.len();
+            let outer = self.state.output.clone();
+            self.state.input = input.take();
+            if passes {
+                self.state.output = Some(String::new());
+            }
+            match !passes && self.state.has("lastpipe") {
+                true => flow = self.command(command)?,
+                false => self.subshell(|shell| shell.command(command))?,
+            }
+            if passes {
+                input = std::mem::replace(&mut self.state.output, outer);
+            }
+            if self.status == Some(false) {
+                (status, code) = (Some(false), self.code);
+            }
+            status = status.filter(|is_true| !is_true || self.status.is_some());
+        }
+        self.state.input = None;
+        if self.state.has("pipefail") {
+            (self.status, self.code) = (status, code);
+        }
+        Ok(flow)
+    }
+
+    /// Goes on behind a command that fails, by `trap .. ERR` and `set -e`.
+    fn failed(&mut self) -> Ran<Flow> {
+        let is_inside = self.frames.iter().any(|frame| frame.around == Around::Function);
+        let trap = self.state.traps.get("ERR").filter(|_| !is_inside || self.state.has("errtrace"));
+        if let Some(text) = trap.cloned() {
+            let (traps, code) = (std::mem::take(&mut self.state.traps), self.code);
+            let flow = self.run_text(&text)?;
+            self.state.traps = traps;
+            (self.status, self.code) = (Some(false), code);
+            if flow != Flow::Next {
+                return Ok(flow);
+            }
+        }
+        Ok(if self.state.has("errexit") { Flow::Exit } else { Flow::Next })
+    }
+
+    /// Runs what `trap .. EXIT` has for the end of a shell.
+    pub(super) fn end(&mut self) -> Ran<()> {
+        if let Some(text) = self.state.traps.get("EXIT").cloned() {
+            let status = (self.status, self.code);
+            self.state.traps = Rc::default();
+            self.run_text(&text)?;
+            (self.status, self.code) = status;
+        }
+        Ok(())
     }
 
     /// Runs something in a shell of its own, of which nothing stays but what it prints.
@@ -126,11 +180,13 @@ impl Shell<'_> {
         let before = self.copy()?;
         self.frames.push(Frame::new(Around::Shell));
         let conditions = self.n_conditions;
+        self.state.traps = Rc::default();
         let flow = run(self)?;
         self.n_conditions = conditions;
         let frame = self.frames.pop();
         let left = frame.map(|frame| frame.left).unwrap_or_default();
         self.settle(flow, left, true);
+        self.end()?;
         let ended = std::mem::replace(&mut self.state, before);
         self.state.output = ended.output;
         Ok(())
@@ -354,7 +410,7 @@ impl Shell<'_> {
             let pattern = self.pattern(pattern)?;
             self.spend(subject.len().saturating_mul(pattern.len()) / STEPS)?;
             let one = known(subject).zip(known(&pattern));
-            let ignores_case = self.state.ignores_case;
+            let ignores_case = self.state.has("nocasematch");
             let all = pattern.chars().all(|c| c == '*') && !pattern.is_empty();
             let one = match all {
                 true => Some(true),
@@ -389,15 +445,12 @@ impl Shell<'_> {
                 Target::Line(word) => input = Some(Some(self.text(word)? + "\n")),
                 Target::Read(word) => {
                     let name = self.text(word)?;
-                    input = Some(self.files.text(&name));
+                    input = Some(self.read_file(&name));
                 }
-                Target::Write(word) => {
+                target @ (Target::Write(word) | Target::Append(word)) => {
                     let name = self.text(word)?;
-                    file = if is_output { Some((name, false)) } else { file };
-                }
-                Target::Append(word) => {
-                    let name = self.text(word)?;
-                    file = if is_output { Some((name, true)) } else { file };
+                    let adds = matches!(target, Target::Append(_));
+                    file = if is_output { Some((name, adds)) } else { file };
                 }
                 Target::Duplicate => {
                     // What goes to the other output is not taken.
@@ -423,7 +476,12 @@ impl Shell<'_> {
         if let Some((name, adds)) = file {
             let text = std::mem::replace(&mut self.state.output, outer).unwrap_or_default();
             self.spend(text.len())?;
-            self.files.write(&name, adds, text, self.n_choices > 0);
+            let path = self.path(&name);
+            if pieces(&name).iter().all(|piece| matches!(piece, Piece::Unknown { .. })) {
+                self.spend(self.files.count())?;
+                self.files.doubt(&format!("> {}", derived_flags(&name)));
+            }
+            self.files.write(&path, adds, text, self.n_choices > 0);
         }
         Ok(flow)
     }
@@ -508,15 +566,20 @@ impl Shell<'_> {
         self.enter()?;
         let outer = self.state.output.replace(String::new());
         self.n_substituted += 1;
-        self.subshell(|shell| shell.list(list))?;
+        self.subshell(|shell| {
+            if !shell.state.has("inherit_errexit") {
+                shell.state.switch("errexit", false);
+            }
+            shell.list(list)
+        })?;
         self.n_substituted -= 1;
         self.depth -= 1;
         self.has_substituted = true;
         let text = std::mem::replace(&mut self.state.output, outer).unwrap_or_default();
         let end = text.trim_end_matches('\n').len();
         let text = &text[..end];
-        let of_program = |piece: &super::values::Piece<'_>| matches!(piece, super::values::Piece::Unknown { shown, .. } if shown.starts_with("$("));
-        match super::values::pieces(text).iter().any(of_program) {
+        let of_program = |piece: &Piece<'_>| matches!(piece, Piece::Unknown { shown, .. } if shown.starts_with("$("));
+        match pieces(text).iter().any(of_program) {
             true => Ok(counted(&super::values::derived(text, shown), true)),
             false => Ok(text.to_owned()),
         }

@@ -146,6 +146,13 @@ pub(super) enum Kind {
     },
 }
 
+impl Kind {
+    /// Whether `set -e` looks at the status of such a command itself.
+    pub(super) const fn may_fail(&self) -> bool {
+        matches!(self, Self::Simple { .. } | Self::Subshell(_) | Self::Test(_) | Self::Sum(_))
+    }
+}
+
 /// A pattern of a `case` with its commands.
 #[derive(Debug)]
 pub(super) struct Arm {
@@ -214,4 +221,18 @@ pub(super) enum Test {
     Word(Word),
     Unary(String, Word),
     Binary(Word, String, Word),
+}
+
+/// The commands of a `$(..)`: a file alone, `< file`, is printed.
+pub(super) fn printed(mut list: List) -> List {
+    if let [Item { first: Pipeline { commands, .. }, rest, .. }] = list.as_mut_slice()
+        && let ([command], []) = (commands.as_mut_slice(), rest.as_slice())
+        && let [Redirect { target: Target::Read(_), .. }] = command.redirects.as_slice()
+        && let Kind::Simple { assignments, arguments } = &mut command.kind
+        && assignments.is_empty()
+        && arguments.is_empty()
+    {
+        arguments.push(Argument::Word(vec![Part::Text("cat".to_owned())]));
+    }
+    list
 }

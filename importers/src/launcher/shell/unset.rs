@@ -56,6 +56,9 @@ fn requoted(value: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "_-./=:,@%+[]~^{}*?!".contains(c);
     let is_bare = value.chars().all(is_plain) && !value.is_empty() && !GRAMMAR.contains(&value);
     let value = value.replace('\n', " ");
+    // Quotes at its ends are letters of it.
+    let is_in_quotes = value.starts_with(QUOTES) || value.ends_with(QUOTES);
+    let value = if is_in_quotes { value.replace(QUOTES, "\\'") } else { value };
     match (is_bare, value.contains('\''), value.contains('"')) {
         (true, ..) => value,
         (_, false, _) => format!("'{value}'"),
@@ -70,7 +73,7 @@ fn written(word: &str) -> String {
         return requoted(word);
     }
     let all = derived_flags(word);
-    let has_blanks = |piece: &Piece<'_>| matches!(piece, Piece::Known(text) if text.contains(|c: char| c.is_whitespace() || "'#;|&<>()".contains(c)));
+    let has_blanks = |piece: &Piece<'_>| matches!(piece, Piece::Known(text) | Piece::Unknown { doubt: Doubt::Name, shown: text, .. } if text.contains(|c: char| c.is_whitespace() || "'#;|&<>()".contains(c)));
     match pieces(word).iter().any(has_blanks) {
         true => format!("\"{}\"", all.replace(['\n', '"'], " ")),
         false => all,

@@ -9,6 +9,9 @@ use super::words::{is_decisive, is_flags};
 
 pub(super) const OPEN: char = '\u{1}';
 pub(super) const CLOSE: char = '\u{2}';
+/// `*`, `?` and `[` without quotes, in what may be names of files.
+const SIGNS: [char; 3] = ['\u{3}', '\u{4}', '\u{5}'];
+const LETTERS: [char; 3] = ['*', '?', '['];
 /// What a copy of a variable costs, as bytes.
 const COST_OF_VARIABLE: usize = 16;
 /// Names at most that stand for another.
@@ -27,6 +30,8 @@ pub(super) enum Doubt {
     Idle,
     /// An argument of the script, which it is read without.
     Argument,
+    /// It is a name or names, as of files: neither empty nor flags.
+    Name,
 }
 
 impl Doubt {
@@ -36,6 +41,7 @@ impl Doubt {
             Self::Decisive => 'd',
             Self::Idle => 'i',
             Self::Argument => 'a',
+            Self::Name => 'n',
         }
     }
 }
@@ -51,9 +57,43 @@ pub(super) fn is_known(text: &str) -> bool {
     !text.contains(OPEN)
 }
 
+/// A text without quotes, with signs for letters of patterns.
+pub(super) fn with_signs(text: String) -> String {
+    if !text.contains(LETTERS) {
+        return text;
+    }
+    let sign = |c: char| LETTERS.iter().position(|own| *own == c).map_or(c, |at| SIGNS[at]);
+    let of = |piece: Piece<'_>| match piece {
+        Piece::Known(text) => text.chars().map(sign).collect(),
+        Piece::Unknown { whole, .. } => whole.to_owned(),
+    };
+    pieces(&text).into_iter().map(of).collect()
+}
+
+/// A word with signs: of a pattern, any number of names of files.
+pub(super) fn with_names(word: String, doubt: Option<Doubt>) -> String {
+    if !word.contains(SIGNS) {
+        return word;
+    }
+    let letter = |c: char| SIGNS.iter().position(|own| *own == c).map_or(c, |at| LETTERS[at]);
+    let text: String = word.chars().map(letter).collect();
+    let is_set = word.split_once(SIGNS[2]).is_some_and(|(_, rest)| rest.contains(']'));
+    let is_pattern = is_set || word.contains(&SIGNS[..2]);
+    let doubt = doubt.filter(|_| is_pattern && derived_doubt(&text).is_empty());
+    doubt.map_or(text.clone(), |doubt| counted(&unknown(doubt, &derived_flags(&text)), true))
+}
+
+/// The letters of a pattern that may be names of files.
+pub(super) fn pattern_of(word: &str) -> Option<&str> {
+    match pieces(word).as_slice() {
+        [Piece::Unknown { doubt: Doubt::Name, is_many: true, shown, .. }] => Some(shown),
+        _ => None,
+    }
+}
+
 /// The text without marks that may come from outside.
 pub(super) fn plain(text: &str) -> String {
-    text.replace([OPEN, CLOSE], "").replace("\r\n", "\n")
+    text.replace([OPEN, CLOSE, SIGNS[0], SIGNS[1], SIGNS[2]], "").replace("\r\n", "\n")
 }
 
 /// A part of a text: letters, or how an unknown part is shown with what is known of it.
@@ -74,6 +114,7 @@ pub(super) fn pieces(text: &str) -> Vec<Piece<'_>> {
             Some('d') => Doubt::Decisive,
             Some('i') => Doubt::Idle,
             Some('a') => Doubt::Argument,
+            Some('n') => Doubt::Name,
             _ => Doubt::Plain,
         };
         let whole = &rest[before.len()..rest.len() - after.len()];
@@ -123,8 +164,11 @@ pub(super) fn is_empty(text: &str) -> Option<bool> {
     let all = pieces(text);
     let is_argument =
         |piece: &Piece<'_>| matches!(piece, Piece::Unknown { doubt: Doubt::Argument, .. });
+    let is_sure = |piece: &Piece<'_>| {
+        matches!(piece, Piece::Known(_) | Piece::Unknown { doubt: Doubt::Name, .. })
+    };
     match () {
-        () if all.iter().any(|piece| matches!(piece, Piece::Known(_))) => Some(false),
+        () if all.iter().any(is_sure) => Some(false),
         () => all.iter().all(is_argument).then_some(true),
     }
 }
@@ -197,6 +241,8 @@ pub(super) struct Variable {
     pub(super) exported: Option<bool>,
     pub(super) is_integer: bool,
     pub(super) is_locked: bool,
+    /// Of `declare -u` and `-l`: `^` or `,`.
+    pub(super) case: Option<char>,
     /// The variable that it names (`declare -n`).
     pub(super) refers: Option<String>,
 }
@@ -215,11 +261,15 @@ pub(super) struct State {
     pub(super) is_bare: bool,
     /// Whether names without a value may have one.
     pub(super) is_open: bool,
-    /// Whether a command that fails ends the script.
-    pub(super) is_strict: bool,
-    pub(super) exports_all: bool,
-    pub(super) ignores_case: bool,
-    pub(super) has_aliases: bool,
+    /// Options of `set` and `shopt` that are on.
+    pub(super) options: Rc<BTreeSet<String>>,
+    /// The folder of the script, from where it begins, and the one before.
+    pub(super) folder: String,
+    pub(super) old_folder: String,
+    /// Those of `pushd`.
+    pub(super) folders: Rc<Vec<String>>,
+    /// Commands of `trap`, by what starts them.
+    pub(super) traps: Rc<BTreeMap<String, String>>,
     /// What is printed, where it is taken.
     pub(super) output: Option<String>,
     /// What is read, where it is known.
@@ -237,6 +287,18 @@ impl PartialEq for Shared {
 }
 
 impl State {
+    pub(super) fn has(&self, option: &str) -> bool {
+        self.options.contains(option)
+    }
+
+    pub(super) fn switch(&mut self, option: &str, is_on: bool) {
+        let all = Rc::make_mut(&mut self.options);
+        match is_on {
+            true => all.insert(option.to_owned()),
+            false => all.remove(option),
+        };
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&Variable> {
         self.variables.get(name).map(Rc::as_ref)
     }
@@ -305,10 +367,29 @@ impl State {
         }
         all.is_bare &= other.is_bare;
         all.is_open |= other.is_open;
-        all.is_strict |= other.is_strict;
-        all.exports_all |= other.exports_all;
-        all.ignores_case |= other.ignores_case;
+        all.take_settings(&other);
         all
+    }
+
+    /// Folders, options and traps that may be those of another state too.
+    fn take_settings(&mut self, other: &Self) {
+        for (own, other) in
+            [(&mut self.folder, &other.folder), (&mut self.old_folder, &other.old_folder)]
+        {
+            if own != other {
+                *own = unknown(Doubt::Name, "$PWD");
+            }
+        }
+        if self.folders != other.folders {
+            self.folders = Rc::default();
+        }
+        if self.options != other.options {
+            Rc::make_mut(&mut self.options).extend(other.options.iter().cloned());
+        }
+        if self.traps != other.traps {
+            Rc::make_mut(&mut self.traps)
+                .extend(other.traps.iter().map(|(name, text)| (name.clone(), text.clone())));
+        }
     }
 
     /// Whatever this state and an earlier one have in different ways is unknown, all of it.
@@ -392,6 +473,7 @@ fn merged_variable(name: &str, a: Option<&Rc<Variable>>, b: Option<&Rc<Variable>
         exported: if a.exported == b.exported { a.exported } else { None },
         is_integer: a.is_integer || b.is_integer,
         is_locked: a.is_locked || b.is_locked,
+        case: a.case.or(b.case),
         refers: a.refers.clone().or_else(|| b.refers.clone()),
     }
 }
