@@ -65,6 +65,7 @@ mod screens;
 mod search_ends;
 mod serving;
 mod serving_recipes;
+mod sharding;
 mod shared_database;
 mod shown;
 mod simplest;

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::answer::Refused;
-use super::graph::{Graph, Op};
-use super::mesh::Part;
+use super::decoder::Step;
+use super::graph::{Budget, Graph, Op};
+use super::mesh::{Axis, Part};
 use super::training::{Question, limited};
 use crate::run::Control;
 
@@ -64,13 +65,41 @@ fn keep(op: &mut Op, pin: &Pinned, (operand, n_axes): (usize, usize)) {
 }
 
 /// A gap that any sharding has.
-const ANY: f64 = 0.999;
+pub(super) const ANY: f64 = 0.999;
 /// Doublings of memory at most.
 const DOUBLINGS: usize = 12;
 /// Part of memory that the least that is enough may be above what is not.
 const NEAR: f64 = 0.01;
 
 impl Question<'_> {
+    /// Whether every row has a solution by itself, of tensors at rest.
+    pub(super) fn may_fit(&self, step: &Step) -> bool {
+        let mut least = vec![0.0; step.graph.tensors.len()];
+        for op in &step.graph.ops {
+            for (place, tensor) in op.outputs.iter().enumerate() {
+                let dims = step.graph.tensors[*tensor].dims.iter().map(|size| *size as f64);
+                let split = self.most_parts(op, op.inputs.len() + place);
+                least[*tensor] = f64::from(op.times) * dims.product::<f64>() / split;
+            }
+        }
+        let sum = |budget: &Budget| {
+            budget.tensors.iter().map(|(tensor, each)| each * least[*tensor]).sum::<f64>()
+        };
+        self.budgets(step).iter().all(|budget| sum(budget) <= budget.most_bytes)
+    }
+
+    /// Parts that an operand of an op is split into at most.
+    fn most_parts(&self, op: &Op, operand: usize) -> f64 {
+        let of_axis = |(number, axis): (usize, &Axis)| {
+            let may = op.by_axis.get(number);
+            let mut rules = (op.rules.iter().enumerate())
+                .filter(|(at, _)| may.is_none_or(|of| of.contains(at)));
+            let splits = rules.any(|(_, rule)| matches!(rule.parts[operand], Part::Split(_)));
+            if splits { axis.size as f64 } else { 1.0 }
+        };
+        self.mesh.axes.iter().enumerate().map(of_axis).product()
+    }
+
     /// Whether any sharding meets memory and pins; none where a limit ends before that is known.
     #[must_use]
     pub fn has_any(&self, control: &Control) -> Option<bool> {

@@ -14,9 +14,9 @@ use ir::card::ModelCard;
 
 use super::answer::{Refused, Sharding};
 use super::decoder::{self, Run, Step};
-use super::graph::{Budget, Graph, Op, Strategy, Work};
-use super::mesh::{Axis, Mesh, Part, Prices};
-use super::pinned::{Pinned, pin};
+use super::graph::{Budget, Graph, Strategy, Work};
+use super::mesh::{Mesh, Prices};
+use super::pinned::{ANY, Pinned, pin};
 use super::program::plan;
 use super::replay::{Replayed, of_parameters, replayed};
 use super::templates::{self, Template, restricted};
@@ -34,6 +34,8 @@ const BESIDE: f64 = 5e-3;
 const PROOF: Duration = Duration::from_secs(3);
 /// Share of the limits left that a number of micro-batches gets.
 const SHARE: f64 = 0.25;
+/// Share of the limits of a first search, which suffices but where memory binds.
+const SHORT: f64 = 0.1;
 /// Further shares that are tried.
 const SHARES: [f64; 4] = [0.7, 0.4, 0.2, LEAST_EXPOSED];
 /// The least share that is priced, so that ties are few.
@@ -205,6 +207,27 @@ impl Question<'_> {
     /// As [`Self::within`]; [`Refused::NoGraph`].
     pub fn plan(&self, control: &Control) -> Result<Planned, (Refused, Vec<String>)> {
         let coarse = &limited(control, (COARSE, None));
+        let short = coarse.part(SHORT);
+        let mut found = self.fastest(&short);
+        coarse.spend(short.spent());
+        if short.noted_stop().is_some() {
+            // Where memory just suffices, any plan takes less to find than a good one.
+            if found.is_err() {
+                let any = limited(control, (ANY, None)).part(0.5);
+                found = self.fastest(&any);
+                coarse.spend(any.spent());
+            }
+            found = match (found, self.fastest(coarse)) {
+                (Ok(one), Ok(other)) if one.seconds() <= other.seconds() => Ok(one),
+                (Ok(one), Err(_)) => Ok(one),
+                (_, other) => other,
+            };
+            coarse.noted_stop().into_iter().for_each(|stop| control.note_stop(stop));
+        }
+        found.map(|best| self.proved(self.varied(best, coarse), control))
+    }
+
+    fn fastest(&self, coarse: &Control) -> Result<Planned, (Refused, Vec<String>)> {
         let mut best: Option<Planned> = None;
         let mut last = (Refused::Infeasible, Vec::new());
         let mut undecided = None;
@@ -225,7 +248,7 @@ impl Question<'_> {
                 let part = coarse.part(SHARE);
                 let found = self.overlapped(step, (accumulation, recomputes), &part);
                 coarse.spend(part.spent());
-                part.noted_stop().into_iter().for_each(|stop| control.note_stop(stop));
+                part.noted_stop().into_iter().for_each(|stop| coarse.note_stop(stop));
                 match found {
                     Ok(at) => {
                         let is_bound = !at.rows.is_empty();
@@ -250,8 +273,7 @@ impl Question<'_> {
                 break;
             }
         }
-        best.map(|best| self.proved(self.varied(best, coarse), control))
-            .ok_or(undecided.unwrap_or(last))
+        best.ok_or(undecided.unwrap_or(last))
     }
 
     /// A plan with the bound of a search for the best one, and that one where its replay is no slower.
@@ -381,34 +403,6 @@ impl Question<'_> {
             }
         }
         best
-    }
-
-    /// Whether every row has a solution by itself, of tensors at rest.
-    pub(super) fn may_fit(&self, step: &Step) -> bool {
-        let mut least = vec![0.0; step.graph.tensors.len()];
-        for op in &step.graph.ops {
-            for (place, tensor) in op.outputs.iter().enumerate() {
-                let dims = step.graph.tensors[*tensor].dims.iter().map(|size| *size as f64);
-                let split = self.most_parts(op, op.inputs.len() + place);
-                least[*tensor] = f64::from(op.times) * dims.product::<f64>() / split;
-            }
-        }
-        let sum = |budget: &Budget| {
-            budget.tensors.iter().map(|(tensor, each)| each * least[*tensor]).sum::<f64>()
-        };
-        self.budgets(step).iter().all(|budget| sum(budget) <= budget.most_bytes)
-    }
-
-    /// Parts that an operand of an op is split into at most.
-    fn most_parts(&self, op: &Op, operand: usize) -> f64 {
-        let of_axis = |(number, axis): (usize, &Axis)| {
-            let may = op.by_axis.get(number);
-            let mut rules = (op.rules.iter().enumerate())
-                .filter(|(at, _)| may.is_none_or(|of| of.contains(at)));
-            let splits = rules.any(|(_, rule)| matches!(rule.parts[operand], Part::Split(_)));
-            if splits { axis.size as f64 } else { 1.0 }
-        };
-        self.mesh.axes.iter().enumerate().map(of_axis).product()
     }
 
     /// Most bytes of a device, and where.

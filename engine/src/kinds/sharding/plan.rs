@@ -27,8 +27,11 @@ use crate::search::row;
 use crate::search::run::{Run as Progress, interrupted};
 use crate::search::watched::{proved, stop, watched};
 
+/// The share of it that the plan gets; templates beside it get the rest.
+const SHARE: f64 = 0.8;
+
 /// Why there is no plan, with what is in conflict where none can be.
-type None = (Refused, Option<Conflict>);
+type Unplanned = (Refused, Option<Conflict>);
 
 /// What a search takes at most where no limit is stated.
 const USUAL: Duration = Duration::from_secs(20);
@@ -53,9 +56,10 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Progress<'_>) -> CommandResu
                 Refused::Infeasible => (Refused::Infeasible, Some(question.conflict(control))),
                 refused => (refused, None),
             };
-            let planned = shard(question, control).map_err(why)?;
+            let part = control.part(SHARE);
+            let planned = shard(question, &part).map_err(why)?;
             let templates = question.templates(&planned, control);
-            Ok((planned, templates, control.noted_stop()))
+            Ok((planned, templates, part.noted_stop()))
         });
         Some(found)
     };
@@ -109,7 +113,10 @@ pub(super) fn figures_of((template, seconds): &(Template, f64), planned_s: f64) 
 }
 
 /// Why there is no plan.
-fn none((setting, request): (&Setting, &PlanRequest), (refused, conflict): None) -> Diagnostic {
+fn none(
+    (setting, request): (&Setting, &PlanRequest),
+    (refused, conflict): Unplanned,
+) -> Diagnostic {
     match (refused, conflict) {
         (Refused::Infeasible, Some(conflict)) => conflicting((setting, request), &conflict),
         (Refused::NotSolved | Refused::Infeasible, _) => {
