@@ -79,7 +79,7 @@ pub struct ShardingDocument {
     pub peak_memory_bytes: u64,
     /// The op at which it holds them.
     pub peak_memory_at: String,
-    /// Share of the collectives of parameters and gradients that the program priced; the rest was hidden in a replay.
+    /// Weight of the collectives of parameters and gradients in the program's cost; overlap hides the rest.
     pub exposed_share: f64,
     /// Strategies.
     pub ops: Vec<ShardedOpDocument>,

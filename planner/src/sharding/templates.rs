@@ -41,7 +41,7 @@ impl fmt::Display for Template {
             (data * expert, format!("DP {}", data * expert)),
             (expert, format!("EP {expert}")),
             (tensor, format!("TP {tensor}")),
-            (both, format!("TP {both} with sequence parallelism")),
+            (both, format!("TP {both} + SP")),
         ];
         let words: Vec<String> =
             words.into_iter().filter(|(n, _)| *n > 1).map(|(_, word)| word).collect();

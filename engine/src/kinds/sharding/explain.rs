@@ -9,7 +9,7 @@ use planner::sharding::program;
 use serde_json::{Value, json};
 
 use super::Sharding;
-use super::plan::{figures_of, of_parts, word};
+use super::plan::{USUAL, figures_of, of_parts, word};
 use super::setting::Setting;
 use crate::answer::page::{Column, Page};
 use crate::answer::rows::Rows;
@@ -27,7 +27,7 @@ pub fn explain(on: Legal<'_, Sharding>, query: &Asked<'_>) -> Result<Value, Diag
     let stated = on.plan.sharding.clone().unwrap_or_default();
     axes(on.setting, &stated).iter().for_each(|line| query.page.line(line));
     let redistributions = table(&stated, query.rows, query.page);
-    let control = Control::new(&Limits::default());
+    let control = Control::new(&Limits { time: Some(USUAL), ..Limits::default() });
     let templates = on.setting.with(|question| question.templates(on.judged, &control));
     let templates: Vec<_> =
         templates.iter().map(|of| figures_of(of, on.judged.seconds())).collect();
@@ -35,10 +35,10 @@ pub fn explain(on: Legal<'_, Sharding>, query: &Asked<'_>) -> Result<Value, Diag
         let (ms, slower) = (1e3 * of.seconds, 100.0 * of.slower);
         vec![of.template.clone(), format!("{ms:.3}"), format!("{slower:+.1} %")]
     };
-    let columns = Column::row("template | #step, ms | #beside the plan");
+    let columns = Column::row("baseline | #step, ms | #over the plan");
     query.rows.table(&columns, templates.iter().map(row), query.page);
     let (graph, strategies) = (&on.judged.step.graph, &on.judged.sharding.strategies);
-    let columns = Column::row("op | inputs | outputs | #ms, all layers");
+    let columns = Column::row("op | inputs | outputs | #ms per micro-batch");
     let mut rows = Vec::new();
     let mut documents = Vec::new();
     for (op, strategy) in graph.ops.iter().zip(strategies) {
@@ -79,7 +79,7 @@ fn of_op(
         program::alternatives(graph, (question.mesh, question.prices), &placements, at)
     });
     let n = on.judged.accumulation as f64;
-    let now = on.judged.seconds();
+    let now = on.judged.priced_s();
     let mut all: Vec<(Vec<String>, f64, f64)> = all
         .into_iter()
         .map(|(strategy, seconds)| {
@@ -88,7 +88,7 @@ fn of_op(
         })
         .collect();
     all.sort_by(|one, other| one.2.total_cmp(&other.2));
-    let columns = Column::row("inputs | outputs | #us | #step, ms more");
+    let columns = Column::row("inputs | outputs | #us per layer | #added cost, ms");
     let n_inputs = graph.ops[at].inputs.len();
     let table = all.iter().map(|(words, seconds, more)| {
         let (inputs, outputs) = words.split_at(n_inputs);
@@ -96,7 +96,9 @@ fn of_op(
         vec![inputs.join(" "), outputs.join(" "), format!("{:.1}", 1e6 * seconds), more]
     });
     rows.table(&columns, table, page);
-    page.line("`-`: no collective makes partial sums of what the other ops leave or want");
+    if all.iter().any(|(_, _, more)| more.is_infinite()) {
+        page.line("-: a neighbouring op's tensor cannot be redistributed to this placement");
+    }
     let documents = all.iter().map(|(words, seconds, more)| {
         json!({ "placements": words, "op_seconds": seconds, "step_seconds_more": more })
     });
@@ -116,13 +118,17 @@ pub fn axes(setting: &Setting, stated: &ShardingDocument) -> Vec<String> {
             }
         }
         kinds.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
-        let words: Vec<String> = kinds.iter().map(|(part, n)| format!("{n} {part}")).collect();
+        let word = |(part, n): &(String, usize)| match part.strip_prefix("S(") {
+            Some(dim) => format!("{n} split on dim {}", dim.trim_end_matches(')')),
+            None => format!("{n} replicated"),
+        };
+        let words: Vec<String> = kinds.iter().map(word).collect();
         let sent = (stated.redistributions.iter())
             .filter(|step| step.collectives.iter().any(|of| of.axis == axis.name))
             .map(|step| u64::from(step.times))
             .sum::<u64>();
         format!(
-            "axis {}: weights {}; {sent} collectives per micro-batch",
+            "axis {}: weights at rest {}; {sent} collectives per micro-batch",
             axis.name,
             words.join(", ")
         )
@@ -143,13 +149,13 @@ pub fn table(stated: &ShardingDocument, rows: Rows, page: &Page) -> Vec<Value> {
     // Where all layers are alike, `times` says enough of them.
     let prefix = prefixes.first().filter(|_| prefixes.len() == 1);
     let short = |name: &str| prefix.and_then(|of| name.strip_prefix(of)).unwrap_or(name).to_owned();
-    let columns = Column::row("tensor | from | to | collectives | #MB | #times | #total ms");
+    let columns = Column::row("tensor | from | to | collectives | #full MB | #count | #total ms");
     let row = |step: &&documents::plan::sharding::RedistributionDocument| {
         let of = step.collectives.chunk_by(|one, other| one.operation == other.operation);
         let of: Vec<String> = of
             .map(|of| {
                 let axes: Vec<&str> = of.iter().map(|of| of.axis.as_str()).collect();
-                format!("{} {}", of[0].operation, axes.join(", "))
+                format!("{} {}", of[0].operation, axes.join(", then "))
             })
             .collect();
         vec![

@@ -7,6 +7,7 @@ use documents::plan::sharding::{ShardingFigures, TemplateFigures};
 use documents::report::FoundDocument;
 use ir::cluster::Device;
 use ir::diagnostic::{Blame, Diagnostic};
+use ir::units::{Bytes, Nanos};
 use planner::run::{Control, Limits, StopReason};
 use planner::sharding::templates::Template;
 use planner::sharding::{Conflict, Constraint, Mesh, Refused, Shards, sizes};
@@ -34,7 +35,7 @@ const SHARE: f64 = 0.8;
 type Unplanned = (Refused, Option<Conflict>);
 
 /// What a search takes at most where no limit is stated.
-const USUAL: Duration = Duration::from_secs(20);
+pub(super) const USUAL: Duration = Duration::from_secs(20);
 
 /// Sizes of a mesh.
 #[must_use]
@@ -106,7 +107,7 @@ fn usual(control: &Control) -> Control {
     Control::new(&Limits { time: left.or(usual), ..limits.clone() })
 }
 
-/// A template beside a plan of so many seconds.
+/// A template beside a plan that takes `planned_s`.
 pub(super) fn figures_of((template, seconds): &(Template, f64), planned_s: f64) -> TemplateFigures {
     let (template, seconds) = (template.to_string(), *seconds);
     TemplateFigures { template, seconds, slower: seconds / planned_s - 1.0 }
@@ -140,24 +141,23 @@ fn conflicting((setting, request): (&Setting, &PlanRequest), conflict: &Conflict
     let gigabytes = |bytes: f64| format!("{:.2} GB", bytes / 1e9);
     let limit = run.limit.map_or(f64::INFINITY, |limit| limit.as_f64());
     let word = |member: &Constraint| match member {
-        Constraint::Memory => format!("{} of a device", gigabytes(limit)),
+        Constraint::Memory => format!("{} per device", gigabytes(limit)),
         Constraint::Pin(at) => format!("`--pin {}`", pins[*at]),
     };
     let words: Vec<String> = conflict.members.iter().map(word).collect();
     let has_memory = conflict.members.contains(&Constraint::Memory);
     let message = match &words[..] {
-        [] => "no sharding has equal parts on this mesh".to_owned(),
+        [] => "no sharding splits these tensors evenly on this mesh".to_owned(),
         [alone] if has_memory => format!(
-            "no sharding fits {alone}, in any number of micro-batches that is a power of two, with layers \
-             run again or not"
+            "no sharding fits in {alone} (power-of-two micro-batch counts, with and without recompute)"
         ),
-        [alone] => format!("no sharding has {alone}"),
+        [alone] => format!("no sharding satisfies {alone}"),
         [first @ .., last] => {
             let is_least = match conflict.is_minimal {
-                true => "; without any one of them there is one",
+                true => "; drop any one and a sharding exists",
                 false => "",
             };
-            format!("no sharding has {} and {last} together{is_least}", first.join(", "))
+            format!("no sharding satisfies {} and {last}{is_least}", first.join(", "))
         }
     };
     let code = if has_memory { "memory" } else { "pins" };
@@ -173,10 +173,18 @@ fn conflicting((setting, request): (&Setting, &PlanRequest), conflict: &Conflict
     let is_there = device.is_none_or(|device| run.less(device).as_f64() >= enough);
     error.hint(match request.training.max_memory_per_device.is_some() && is_there {
         true => format!("--max-memory-per-device {:.2}GB is enough", enough / 1e9),
-        false => format!(
-            "{} of a device is enough: take more devices, or ones of more memory",
-            gigabytes(enough)
-        ),
+        false if conflict.members.len() == 1 => {
+            format!(
+                "{} per device fits: use more devices, or devices with more memory",
+                gigabytes(enough)
+            )
+        }
+        false => {
+            format!(
+                "{} per device fits with these pins: use devices with more memory",
+                gigabytes(enough)
+            )
+        }
     })
 }
 
@@ -189,53 +197,55 @@ fn screen(setting: &Setting, found: &FoundDocument<ShardingFigures>, page: &Page
     let again = if stated.recompute { ", full recompute" } else { "" };
     let of = found.plan.workload.micro_batch.unwrap_or_default();
     let batches = match figures.n_micro_batches {
-        1 => "one batch".to_owned(),
+        1 => "1 micro-batch".to_owned(),
         n => format!("{n} micro-batches of {of}"),
     };
     screen.fact("plan", format!("sharded over {}; {batches}{again}", mesh(&setting.mesh)));
     for line in axes(setting, &stated) {
         screen.fact("", line);
     }
-    let ms = |seconds: f64| format!("{:.3} ms", 1e3 * seconds);
-    let rest = format!(
-        "replayed; collectives {}, exposed {}",
-        ms(figures.collective_seconds),
-        ms(figures.exposed_seconds)
-    );
-    screen.fact("time", figure(ms(figures.seconds), None, &rest));
-    let beside = |of: &TemplateFigures| format!("{} {:+.1} %", of.template, 100.0 * of.slower);
-    let others: Vec<String> = figures.templates.iter().take(3).map(beside).collect();
-    screen.fact(
-        "beside",
-        match (&figures.is_template, others.is_empty()) {
-            (Some(template), _) => Some(format!("this is {template}")),
-            (None, false) => Some(others.join("; ")),
-            (None, true) => None,
-        },
-    );
-    let memory = figures.peak_memory_bytes as f64 / 2_f64.powi(30);
-    let at = format!("GiB of a device at most, at `{}`", stated.peak_memory_at);
-    screen.fact("memory", format!("{memory:.2} {at}"));
-    let space = "shardings into these micro-batches by the program's cost";
+    let time = |seconds: f64| Nanos((seconds * 1e9).round() as u64).to_string();
+    let collectives = [figures.collective_seconds, figures.exposed_seconds].map(time);
+    let rest = format!("replayed; collectives {}, {} exposed", collectives[0], collectives[1]);
+    screen.fact("step", figure(time(figures.seconds), None, &rest));
+    let others = match &figures.is_template {
+        Some(template) => Some(format!("this is {template}")),
+        None => baselines(&figures.templates),
+    };
+    screen.fact("baselines", others);
+    let memory = Bytes(figures.peak_memory_bytes);
+    screen.fact("memory", format!("peak {memory} per device, at `{}`", stated.peak_memory_at));
+    let space = format!("shardings into {batches}, by cost without overlap");
     let ended = (found.stop_reason.as_str(), found.elapsed_s);
-    screen.fact("proof", proved((figures.priced_seconds, figures.bound_seconds), space, ended));
-    let share = 100.0 * stated.exposed_share;
-    let cost = ms(figures.priced_seconds);
-    let sum = "the program's cost is a sum over ops and collectives";
-    screen.fact("", format!("{sum}: {cost}, parameters and gradients at {share:.0} %"));
-    screen.fact("scope", "no collective spans two axes; no pipeline".to_owned());
+    screen.fact("proof", proved((figures.priced_seconds, figures.bound_seconds), &space, ended));
+    let share = stated.exposed_share;
+    let cost = time(figures.priced_seconds);
+    let weight = "collectives of parameters and gradients weighted";
+    screen.fact("", format!("cost {cost}: ops and collectives in sequence, {weight} {share:.2}"));
+    let scope = "multi-axis collectives run one axis at a time; no pipeline parallelism";
+    screen.fact("scope", scope.to_owned());
     screen.take(page, |page| {
         table(&stated, Rows::All, page);
     });
     screen
 }
 
-/// A placement in a word, such as `S(0)R`.
+/// The fastest baselines, by what they take more than the plan.
+fn baselines(all: &[TemplateFigures]) -> Option<String> {
+    let beside = |of: &TemplateFigures| {
+        let word = if of.slower < 0.0 { "faster" } else { "slower" };
+        format!("{} {:.1} % {word}", of.template, 100.0 * of.slower.abs())
+    };
+    let words: Vec<String> = all.iter().take(3).map(beside).collect();
+    (!words.is_empty()).then(|| words.join("; "))
+}
+
+/// A placement in a word, such as `S(0),R`: by axis.
 pub(super) fn word(of: &[String]) -> String {
-    of.concat()
+    of.join(",")
 }
 
 /// What each axis does to a tensor.
 pub(super) fn of_parts(of: &[planner::sharding::Part]) -> String {
-    of.iter().copied().map(part).collect::<Vec<_>>().concat()
+    word(&of.iter().copied().map(part).collect::<Vec<_>>())
 }

@@ -168,8 +168,8 @@ fn pinned(text: &str, mesh: &Mesh, step: Option<&Ops>) -> Result<Pinned, Diagnos
                 .collect();
             if !all.contains(&decided::part(part)) {
                 let all: Vec<String> = all.into_iter().collect();
-                let why = format!("fixes `{name}`, which no strategy leaves so");
-                return bad(why, &format!("it may be {}", all.join(", ")));
+                let why = format!("places `{name}` as no strategy does");
+                return bad(why, &format!("use {}", all.join(", ")));
             }
             tensors.insert((*name).clone());
         }
