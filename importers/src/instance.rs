@@ -257,6 +257,7 @@ impl Tensors {
             outputs,
             work: Work::Given(GivenCost { time, temporary: Bytes(document.temp) }),
             group,
+            splits: ir::op::Splits::default(),
         })
     }
 }

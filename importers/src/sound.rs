@@ -91,6 +91,7 @@ mod tests {
             outputs: vec![],
             work: Work::Kernel(Kernel { products: vec![product], ..Kernel::default() }),
             group: None,
+            splits: ir::op::Splits::default(),
         };
         let graph = |n| Graph { ops: vec![op.clone(); n], ..Graph::default() };
         assert_eq!(super::graph(&graph(1)).map_err(|error| error.code), Ok(()));

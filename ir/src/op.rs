@@ -164,6 +164,37 @@ pub struct GivenCost {
     pub temporary: Bytes,
 }
 
+/// Which of an op's tensors may be partial sums where its results are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Linear {
+    /// None.
+    #[default]
+    No,
+    /// Any one of the first so many, while the others are whole.
+    InEach(usize),
+    /// All together.
+    InAll,
+}
+
+/// How devices can share an op: dimensions with one letter are split together, and a result without a letter that
+/// an operand has is then a partial sum.
+///
+/// A bias beside a letter that is summed over is added by the first device alone, a mean divides by the number of all
+/// elements, and rows of a table that a device has not are zero.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Splits {
+    /// Of each input, parameter and output, in this order, a letter for each dimension, [`Self::WHOLE`] for one that
+    /// is never split. Empty where nothing is known of the op.
+    pub words: Vec<String>,
+    /// What partial sums it takes.
+    pub linear: Linear,
+}
+
+impl Splits {
+    /// The letter of dimensions that are never split.
+    pub const WHOLE: char = '.';
+}
+
 /// What an op does.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Work {
@@ -197,4 +228,6 @@ pub struct Op {
     pub work: Work,
     /// Ops of one group share a device.
     pub group: Option<GroupId>,
+    /// How devices can share it.
+    pub splits: Splits,
 }

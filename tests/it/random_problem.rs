@@ -230,6 +230,7 @@ pub(crate) fn op(
         outputs,
         work,
         group: None,
+        splits: ir::op::Splits::default(),
     }
 }
 

@@ -45,6 +45,7 @@ fn node(op_type: &str, products: Vec<Product>, bytes: (u64, u64)) -> Op {
         outputs: Vec::new(),
         work: Work::Kernel(kernel),
         group: None,
+        splits: ir::op::Splits::default(),
     }
 }
 

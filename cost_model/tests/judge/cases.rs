@@ -64,6 +64,7 @@ impl Case {
             outputs: outputs.to_vec(),
             work: Work::Given(GivenCost::default()),
             group: None,
+            splits: ir::op::Splits::default(),
         });
         self.times.push(times.to_vec());
         self.temporary.push(0);

@@ -23,6 +23,9 @@ pub type PlacementDocument = Vec<String>;
 pub struct ShardedOpDocument {
     /// Its name.
     pub op: String,
+    /// Names of its inputs, then of its outputs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tensors: Vec<String>,
     /// Placements of its inputs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<PlacementDocument>,
@@ -39,6 +42,11 @@ pub struct CollectiveDocument {
     pub axis: String,
     /// `all-reduce`, `reduce-scatter`, `all-gather` or `all-to-all`.
     pub operation: String,
+}
+
+/// Collectives that nothing hides.
+const fn whole() -> f64 {
+    1.0
 }
 
 /// Redistribution of a tensor.
@@ -81,6 +89,9 @@ pub struct ShardingDocument {
     pub peak_memory_at: String,
     /// Weight of the collectives of parameters and gradients in the program's cost; overlap hides the rest.
     pub exposed_share: f64,
+    /// The same of the collectives of all other tensors.
+    #[serde(default = "whole")]
+    pub exposed_share_of_activations: f64,
     /// Strategies.
     pub ops: Vec<ShardedOpDocument>,
     /// What takes time between ops.

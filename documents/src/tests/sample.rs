@@ -44,6 +44,7 @@ fn op(name: &str, inputs: &[u32], outputs: &[u32], work: Work) -> Op {
         outputs: outputs.iter().map(|id| TensorId(*id)).collect(),
         work,
         group: None,
+        splits: ir::op::Splits::default(),
     }
 }
 

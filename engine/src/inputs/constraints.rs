@@ -223,6 +223,7 @@ mod tests {
             outputs: Vec::new(),
             work: Work::Kernel(Kernel::default()),
             group: None,
+            splits: ir::op::Splits::default(),
         };
         Graph { ops: vec![op("q", "h.0.attn"), op("k", "h.1.attn")], ..Graph::default() }
     }

@@ -167,6 +167,7 @@ mod tests {
                 ..Kernel::default()
             }),
             group: None,
+            splits: ir::op::Splits::default(),
         };
         let ops = [("h.0.a", 1), ("h.1.a", 1), ("h.2.a", 5), ("head", 2)];
         let ops = ops.map(|(module, m)| op(module, m)).to_vec();

@@ -100,6 +100,7 @@ mod tests {
             outputs: Vec::new(),
             work: kernel(),
             group: None,
+            splits: ir::op::Splits::default(),
         };
         Graph { ops: vec![op("a"), op("b")], ..Graph::default() }
     }

@@ -86,6 +86,7 @@ impl Builder {
                 temporary: Bytes(100),
             }),
             group: None,
+            splits: ir::op::Splits::default(),
         });
         self.graph.outputs = vec![output];
     }

@@ -8,6 +8,7 @@ mod backward_rows;
 mod pointwise_rows;
 mod products;
 mod rows;
+mod splits;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -15,11 +16,13 @@ use std::sync::LazyLock;
 use ir::op::Product;
 
 pub(crate) use products::attention;
+pub(crate) use splits::splits;
 
 /// An argument that is no tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Scalar<'a> {
     Int(i64),
+    Ints(Vec<i64>),
     Bools(Vec<bool>),
     Text(&'a str),
 }
@@ -60,7 +63,7 @@ impl<'a> Call<'a> {
         match self.scalar(name)? {
             Scalar::Int(number) => Some(*number),
             Scalar::Bools(flags) => flags.first().map(|flag| i64::from(*flag)),
-            Scalar::Text(_) => None,
+            Scalar::Ints(_) | Scalar::Text(_) => None,
         }
     }
 

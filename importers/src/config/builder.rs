@@ -304,6 +304,7 @@ impl Builder {
             outputs: vec![output],
             work: Work::Kernel(kernel),
             group: None,
+            splits: ir::op::Splits::default(),
         });
         Ok(output)
     }

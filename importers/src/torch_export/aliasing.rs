@@ -251,6 +251,7 @@ impl Builder<'_> {
             outputs: vec![to],
             work: Work::View,
             group: None,
+            splits: ir::op::Splits::default(),
         });
     }
 

@@ -12,7 +12,7 @@ use ir::units::Bytes;
 
 use super::aliasing::{Memory, Writes, for_effect};
 use super::document::{self, InputSpec, Node, OutputSpec};
-use super::effort::chance;
+use super::effort::{chance, splits};
 use super::modules;
 use super::phases::{phases, reads, tensors};
 use super::program::Loaded;
@@ -450,6 +450,9 @@ impl<'a> Builder<'a> {
         }
         let first = outputs.first().map(|value| self.graph.tensor(value.tensor).name.clone());
         let name = first.or_else(|| node.name.clone()).unwrap_or_default();
+        let written: Vec<TensorId> = outputs.iter().map(|value| value.tensor).collect();
+        let named = [&inputs[..], &parameters, &written].concat();
+        let splits = splits(node, (operands, outputs), &named);
         self.note(&name, &work, operands, outputs);
         self.graph.ops.push(Op {
             name,
@@ -458,9 +461,10 @@ impl<'a> Builder<'a> {
             phase: self.phase,
             inputs,
             parameters,
-            outputs: outputs.iter().map(|value| value.tensor).collect(),
+            outputs: written,
             work,
             group: None,
+            splits,
         });
     }
 

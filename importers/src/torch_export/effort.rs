@@ -1,10 +1,10 @@
 //! The work of a node.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use ir::diagnostic::Diagnostic;
 use ir::id::TensorId;
-use ir::op::{Kernel, Origin, Work};
+use ir::op::{Kernel, Linear, Origin, Splits, Work};
 use ir::tensor::{DType, Role, Tensor};
 use ir::units::Bytes;
 
@@ -101,9 +101,6 @@ impl Builder<'_> {
         operands: &[(&str, Value)],
     ) -> Option<(&'n str, Value)> {
         let ([(_, value)], "Mul" | "Div") = (operands, op_type) else { return None };
-        let is_number = |arg: &Argument| {
-            matches!(arg, Argument::AsInt(_) | Argument::AsFloat(_) | Argument::AsSymInt(_))
-        };
         let number = node.inputs.iter().find(|input| is_number(&input.arg))?;
         let facts = Facts {
             shape: Some(Vec::new()),
@@ -126,6 +123,10 @@ impl Builder<'_> {
         });
         Some((number.name.as_str(), self.value(tensor, facts)))
     }
+}
+
+fn is_number(arg: &Argument) -> bool {
+    matches!(arg, Argument::AsInt(_) | Argument::AsFloat(_) | Argument::AsSymInt(_))
 }
 
 /// The chance of a dropout.
@@ -155,6 +156,8 @@ fn call<'v>(node: &'v Node, operands: &'v [(&str, Value)], outputs: &'v [Value])
                 Scalar::Int(*number)
             }
             Argument::AsBool(flag) => Scalar::Int((*flag).into()),
+            Argument::AsInts(numbers) => Scalar::Ints(numbers.clone()),
+            Argument::AsSymInts(numbers) => Scalar::Ints(known(numbers)?),
             Argument::AsBools(flags) => Scalar::Bools(flags.clone()),
             Argument::AsString(text) => Scalar::Text(text),
             _ => return None,
@@ -169,6 +172,43 @@ fn call<'v>(node: &'v Node, operands: &'v [(&str, Value)], outputs: &'v [Value])
         scalars: scalars.collect(),
         outputs: outputs.iter().map(|value| value.facts.shape.as_deref()).collect(),
     }
+}
+
+/// Numbers, none of which is computed.
+fn known(numbers: &[Symbolic]) -> Option<Vec<i64>> {
+    let known = |number: &Symbolic| match number {
+        Symbolic::Value(number) => Some(*number),
+        Symbolic::Name(_) => None,
+    };
+    numbers.iter().map(known).collect()
+}
+
+/// How devices can share a node, by what its op reads and writes, each once.
+pub(super) fn splits(
+    node: &Node,
+    (operands, outputs): (&[(&str, Value)], &[Value]),
+    named: &[TensorId],
+) -> Splits {
+    let mut found = aten::splits(&node.target, &call(node, operands, outputs));
+    // A number in the place of a factor is no sum of parts.
+    let is_stated = |(name, _): &(&str, Value)| {
+        let input = node.inputs.iter().find(|input| input.name == *name);
+        input.is_some_and(|input| is_number(&input.arg))
+    };
+    if operands.iter().any(is_stated) && found.linear != Linear::No {
+        found.linear = Linear::InEach(1);
+    }
+    let mut tensors = operands.iter().map(|(_, value)| value).chain(outputs);
+    let mut words: HashMap<TensorId, &String> = HashMap::new();
+    for (value, word) in tensors.by_ref().zip(&found.words) {
+        // A tensor that is read twice, split in two ways.
+        if words.insert(value.tensor, word).is_some_and(|other| other != word) {
+            return Splits::default();
+        }
+    }
+    let word = |tensor: &TensorId| words.get(tensor).map(|word| (*word).clone());
+    let all: Option<Vec<String>> = named.iter().map(word).collect();
+    all.map_or_else(Splits::default, |words| Splits { words, linear: found.linear })
 }
 
 /// Whether a node only renames its first tensor.

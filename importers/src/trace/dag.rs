@@ -222,6 +222,7 @@ impl Builder<'_> {
             outputs: vec![output],
             work: Work::Kernel(kernel),
             group: None,
+            splits: ir::op::Splits::default(),
         });
         if let Some((_, Some(done))) = self.results.get(&at)
             && let Some(op) = self.graph.ops.last_mut()

@@ -138,6 +138,7 @@ impl Builder<'_> {
             outputs: Vec::new(),
             work: Work::Kernel(work::kernel(call, unit)),
             group: None,
+            splits: ir::op::Splits::default(),
         });
         self.writes(id, unit, &inside, &made);
     }
@@ -335,6 +336,7 @@ impl Builder<'_> {
                 outputs: vec![tensor],
                 work: Work::View,
                 group: None,
+                splits: ir::op::Splits::default(),
             });
             self.storages.name(output, tensor);
         }

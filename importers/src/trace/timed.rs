@@ -201,6 +201,7 @@ pub(super) fn chain(forest: &Forest, units: &[Unit], name: &str) -> Flow {
             outputs: vec![tensor],
             work: Work::Kernel(kernel),
             group: None,
+            splits: ir::op::Splits::default(),
         });
         last = Some(tensor);
     }

@@ -129,7 +129,7 @@ fn saved(of: &mut Lettered, product: Product) -> Product {
 }
 
 fn core(card: &TransformerCard, is_backward: bool) -> Work {
-    Work::Attention { tokens: card.span(), head: card.head_dims().0, is_backward }
+    Work::Attention { tokens: card.span(), head: card.head_dims().0, is_backward, queries: Some(1) }
 }
 
 /// The backward pass: of the gradient of what the residual is given to the summands of that of what was read.

@@ -84,7 +84,13 @@ pub fn step(model: &ModelCard, run: &Run) -> Option<Step> {
     };
     let logits = of.einsum("head", [last, head], "bsv");
     let d_logits = of.add(LOSS, 0.0, &[logits], "bsv", cross_entropy());
-    of.gradient("head.weight.grad", [last, d_logits], head);
+    let d_head = match card.head {
+        Head::Tied => Some(of.unpinned("head.weight.grad", [last, d_logits], head)),
+        Head::Separate => {
+            of.gradient("head.weight.grad", [last, d_logits], head);
+            None
+        }
+    };
     let d_last = of.einsum("head.backward", [d_logits, head], "bsh");
     let mut d_x = of.each("norm.backward", &[x, d_last], NORM);
     for layer in layers.iter().rev() {
@@ -92,6 +98,11 @@ pub fn step(model: &ModelCard, run: &Run) -> Option<Step> {
     }
     of.element_bytes = run.element_bytes[1];
     let d_table = of.add("embedding.weight.grad", 0.0, &[ids, d_x], "vh", embedding_backward());
+    // Of a table that both ends read, gradients are summed before they are reduced.
+    let d_table = match d_head {
+        Some(d_head) => of.each("embedding.weight.grad.sum", &[d_table, d_head], ("vh", true)),
+        None => d_table,
+    };
     of.pin(d_table, table);
     let stored = of.stored.values().copied().collect();
     Some(Step { parameters: of.parameters, stored, graph: of.graph })

@@ -1,5 +1,7 @@
 //! Ops and tensors of a step, with the strategies of each op.
 
+use std::sync::Arc;
+
 use super::mesh::{Collective, Kernel, Load, Mesh, Part, Placement, Prices};
 use super::rules::Rule;
 
@@ -22,8 +24,12 @@ pub enum Work {
     /// Reads inputs and writes outputs.
     #[default]
     Pointwise,
-    /// Takes no time.
+    /// Is stored for the backward pass, in no time.
     Nothing,
+    /// Another name, in no time.
+    View,
+    /// Products whose extents no dimension states: number, rows, columns and depth.
+    Products(Vec<[u64; 4]>),
     /// A parameter, updated at rest: bytes that the optimizer moves for an element.
     Update(f64),
     /// Products. Number, rows, columns and depth are products of dimensions, each of an operand by number.
@@ -36,6 +42,8 @@ pub enum Work {
         head: u64,
         /// Whether it is the backward pass.
         is_backward: bool,
+        /// The dimension of queries by place, later ones of which see more; none where all see as many tokens.
+        queries: Option<u8>,
     },
 }
 
@@ -58,6 +66,8 @@ pub struct Op {
     pub by_axis: Vec<Vec<usize>>,
     /// Equal copies that it counts for: of repeated layers the graph has one.
     pub times: u32,
+    /// The layer that it is of; empty where its name says that.
+    pub layer: String,
 }
 
 /// Copies of equal layers one after another, of which the graph has one, and a tensor that each hands to the next.
@@ -92,7 +102,7 @@ pub struct Budget {
     /// Bytes at most.
     pub most_bytes: f64,
     /// Numbers of tensors, in the placement that they are produced in, and bytes of an element of each copy.
-    pub tensors: Vec<(usize, f64)>,
+    pub tensors: Arc<[(usize, f64)]>,
     /// Operands of ops, each by number: inputs, then outputs, in the placements of the op; bytes of an element.
     pub operands: Vec<(usize, usize, f64)>,
 }
@@ -152,7 +162,17 @@ impl Graph {
         let [inputs, outputs] = of.map(<[usize]>::to_vec);
         let (name, work) = (name.to_owned(), Work::default());
         let by_axis = Vec::new();
-        self.ops.push(Op { name, flops, inputs, outputs, work, rules, by_axis, times: 1 });
+        self.ops.push(Op {
+            name,
+            flops,
+            inputs,
+            outputs,
+            work,
+            rules,
+            by_axis,
+            times: 1,
+            layer: String::new(),
+        });
     }
 
     /// Strategies of an op on a mesh: products of those on one axis; of equal ones the fastest. None whose parts do not
@@ -185,12 +205,12 @@ impl Graph {
         found.into_iter().map(of).collect()
     }
 
-    /// Seconds of an op by its work: FLOPs, and elements and bytes of its parts on a device.
+    /// Seconds of an op by its work: parts that it is divided into, and elements and bytes of those on a device.
     fn seconds(
         &self,
         op: &Op,
         (mesh, prices): (&Mesh, &dyn Prices),
-        (placements, (flops, [elements, bytes])): (&[Placement], (f64, [f64; 2])),
+        (placements, (n_parts, [elements, bytes])): (&[Placement], (f64, [f64; 2])),
     ) -> f64 {
         let operands = || op.inputs.iter().chain(&op.outputs);
         let extent = |of: &Vec<(usize, u8)>| -> u64 {
@@ -203,9 +223,10 @@ impl Graph {
             };
             of.iter().map(local).fold(1, u64::saturating_mul)
         };
+        let flops = op.flops / n_parts;
         let load = |bytes, kernel| Load { flops, bytes, kernel };
         match &op.work {
-            Work::Nothing => 0.0,
+            Work::Nothing | Work::View => 0.0,
             Work::Pointwise if op.inputs.is_empty() => 0.0,
             Work::Pointwise => prices.op_s(&load(bytes, Kernel::Pointwise)),
             Work::Update(each) => prices.op_s(&load(elements * each, Kernel::Pointwise)),
@@ -214,13 +235,25 @@ impl Graph {
                 let extents = [number, rows, columns, depth].map(extent);
                 prices.op_s(&load(bytes, Kernel::Product(extents)))
             }
-            Work::Attention { tokens, head, is_backward } => {
+            Work::Products(all) => {
+                // Rows are split first: they are samples, or positions.
+                let one = |[number, rows, columns, depth]: &[u64; 4]| {
+                    let left = (n_parts / *rows as f64).max(1.0);
+                    let rows = (*rows as f64 / n_parts).max(1.0) as u64;
+                    let number = (*number as f64 / left).max(1.0) as u64;
+                    prices.op_s(&load(0.0, Kernel::Product([number, rows, *columns, *depth])))
+                };
+                all.iter().map(one).sum()
+            }
+            Work::Attention { tokens, head, is_backward, queries } => {
                 let (tokens, head, is_backward) = (*tokens, *head, *is_backward);
-                let queries = op.inputs.len();
-                let sequence = self.tensors[op.outputs[0]].dims[1];
-                let n = sequence / extent(&vec![(queries, 1)]).max(1);
+                let most = queries.map_or(1.0, |dim| {
+                    let sequence = self.tensors[op.outputs[0]].dims[usize::from(dim)];
+                    let n = sequence / extent(&vec![(op.inputs.len(), dim)]).max(1);
+                    most_of(n, sequence, tokens)
+                });
                 let kernel = Kernel::Attention { tokens, head, is_backward };
-                prices.op_s(&Load { flops: flops * most_of(n, sequence, tokens), bytes, kernel })
+                prices.op_s(&Load { flops: flops * most, bytes, kernel })
             }
         }
     }
@@ -245,7 +278,7 @@ impl Graph {
         }
         let divided = mesh.axes.iter().zip(rules).filter(|(_, rule)| rule.is_divided);
         let n: f64 = divided.map(|(axis, _)| axis.size as f64).product();
-        let sizes = (op.flops / n, [elements, bytes]);
+        let sizes = (n, [elements, bytes]);
         let mut seconds = self.seconds(op, (mesh, prices), (&placements, sizes));
         for (at, rule) in rules.iter().enumerate() {
             let Some(statistics) = &rule.statistics else { continue };

@@ -186,7 +186,7 @@ impl Columns<'_> {
     fn budgets(&self, program: &mut Program) {
         for budget in &self.space.graph.budgets {
             let mut terms = Vec::new();
-            for (tensor, element_bytes) in &budget.tensors {
+            for (tensor, element_bytes) in budget.tensors.iter() {
                 let dims = &self.space.graph.tensors[*tensor].dims;
                 let times = f64::from(self.space.times(*tensor));
                 for (placement, columns) in self.produced(*tensor) {

@@ -1,6 +1,8 @@
 //! Graphs of ops on dimensions with letters, such as `bsh` of batch x tokens x hidden.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use ir::op::Splits;
 
 use super::graph::{Chain, Graph, Pin, Work};
 use super::rules::{Rule, einsum, elementwise, source, sum};
@@ -36,6 +38,21 @@ impl Run {
             update_bytes: 0.0,
         }
     }
+}
+
+/// Number, rows, columns and depth of a product by the words of its factors and of its result, each as dimensions of
+/// the factors, which are operands by these numbers.
+pub(super) fn extents(words: &[String; 3], operands: [usize; 2]) -> [Vec<(usize, u8)>; 4] {
+    let [a, b, _] = words;
+    let letters: BTreeSet<char> = [a.as_str(), b].concat().chars().collect();
+    let of = |wanted: [bool; 3]| {
+        let is_in = |of: char| words.each_ref().map(|word| word.contains(of));
+        let letters = letters.iter().filter(|of| **of != Splits::WHOLE && is_in(**of) == wanted);
+        let factor = usize::from(!wanted[0]);
+        let dims = letters.filter_map(|of| words[factor].find(*of));
+        dims.map(|dim| (operands[factor], dim as u8)).collect()
+    };
+    [[true; 3], [true, false, true], [false, true, true], [true, true, false]].map(of)
 }
 
 /// A graph and the dimensions of its tensors.
@@ -170,21 +187,12 @@ impl Lettered {
     /// dimensions.
     pub fn einsum(&mut self, name: &str, [a, b]: [usize; 2], word: &str) -> usize {
         let words = [self.words[a].clone(), self.words[b].clone()];
-        let letters: std::collections::BTreeSet<char> = words.concat().chars().collect();
+        let letters: BTreeSet<char> = words.concat().chars().collect();
         let flops: f64 = letters.iter().map(|of| self.size(*of) as f64).product();
         let rules = einsum([&words[0], &words[1]], word);
         let output = self.add(name, 2.0 * flops, &[a, b], word, rules);
-        let is_in = |of: char| [&words[0], &words[1], word].map(|operand| operand.contains(of));
-        let of = |wanted: [bool; 3]| {
-            let letters = letters.iter().filter(|of| is_in(**of) == wanted);
-            let operand = usize::from(!wanted[0]);
-            let at = letters.filter_map(|of| words[operand].find(*of));
-            at.map(|dim| (operand, dim as u8)).collect()
-        };
-        let number = of([true; 3]);
-        let [rows, columns, depth] =
-            [[true, false, true], [false, true, true], [true, true, false]].map(of);
-        self.priced(Work::Product([number, rows, columns, depth]));
+        let [a, b] = words;
+        self.priced(Work::Product(extents(&[a, b, word.to_owned()], [0, 1])));
         output
     }
 
@@ -228,10 +236,16 @@ impl Lettered {
 
     /// Adds the gradient of a parameter, which ends in its placement.
     pub fn gradient(&mut self, name: &str, of: [usize; 2], parameter: usize) {
+        let gradient = self.unpinned(name, of, parameter);
+        self.pin(gradient, parameter);
+    }
+
+    /// Adds a gradient of a parameter that others are added to.
+    pub fn unpinned(&mut self, name: &str, of: [usize; 2], parameter: usize) -> usize {
         let word = self.words[parameter].clone();
         let activations = std::mem::replace(&mut self.element_bytes, self.run.element_bytes[1]);
         let gradient = self.einsum(name, of, &word);
         self.element_bytes = activations;
-        self.pin(gradient, parameter);
+        gradient
     }
 }

@@ -44,6 +44,7 @@ pub mod decoder;
 mod feed_forward;
 pub mod graph;
 pub mod lettered;
+pub mod memory;
 pub mod mesh;
 mod net;
 pub mod pinned;
@@ -56,6 +57,7 @@ pub mod rules;
 mod search;
 mod space;
 pub mod templates;
+pub mod traced;
 pub mod training;
 
 #[cfg(test)]
@@ -76,14 +78,14 @@ pub use graph::{Budget, Chain, Graph, Op, Pin, Tensor, Work};
 pub use mesh::{Axis, Collective, Kernel, Load, Mesh, Part, Placement, Prices};
 pub use pinned::{Conflict, Constraint, Pinned};
 pub use program::plan;
-pub use training::{Planned, Question};
+pub use training::{Planned, Question, Source};
 
 /// Axes of a mesh at most.
 pub const MOST_AXES: usize = 3;
 
 const MESH: OptionRow = OptionRow {
     name: "mesh",
-    unit: "devices by axis, such as 4x8, the last one of neighbours; auto = hosts x devices of a host",
+    unit: "devices by axis, such as 4x8: at most three axes of two or more, the last of neighbours; auto = hosts x devices of a host",
     default: "auto",
     summary: "axes that tensors are split over",
 };

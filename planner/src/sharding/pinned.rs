@@ -34,7 +34,9 @@ pub enum Constraint {
 pub struct Conflict {
     /// Without any one of them there is a sharding; none where there is none without all of them.
     pub members: Vec<Constraint>,
-    /// Where memory is one of them, bytes of a device with which the others are met.
+    /// Numbers of pins without which all other constraints are met: each set is enough.
+    pub fixes: Vec<Vec<usize>>,
+    /// Where memory is one of them, bytes of a device with which all pins are met.
     pub enough_bytes: Option<f64>,
     /// False where a limit ended before a member was seen to be needed.
     pub is_minimal: bool,
@@ -85,7 +87,8 @@ impl Question<'_> {
         let sum = |budget: &Budget| {
             budget.tensors.iter().map(|(tensor, each)| each * least[*tensor]).sum::<f64>()
         };
-        self.budgets(step).iter().all(|budget| sum(budget) <= budget.most_bytes)
+        // All have the same tensors.
+        self.budgets(step).first().is_none_or(|budget| sum(budget) <= budget.most_bytes)
     }
 
     /// Parts that an operand of an op is split into at most.
@@ -136,8 +139,49 @@ impl Question<'_> {
                 None => is_minimal = false,
             }
         }
-        let enough_bytes = self.enough(&members, control);
-        Conflict { members, enough_bytes, is_minimal }
+        let enough_bytes = match members.contains(&Constraint::Memory) {
+            true => self.enough(control),
+            false => None,
+        };
+        let fixes = self.fixes(&members, control);
+        Conflict { members, fixes, enough_bytes, is_minimal }
+    }
+
+    /// All constraints but some pins.
+    fn others(&self, left_out: &[usize]) -> Vec<Constraint> {
+        let pins = (0..self.pins.len()).filter(|pin| !left_out.contains(pin));
+        pins.map(Constraint::Pin).chain([Constraint::Memory]).collect()
+    }
+
+    /// Each pin of a conflict without which all else is met; where there is none, several pins together.
+    fn fixes(&self, members: &[Constraint], control: &Control) -> Vec<Vec<usize>> {
+        let most_bytes = self.memory.most_bytes;
+        let is_enough = |left_out: &[usize]| {
+            self.has_any_of(&self.others(left_out), most_bytes, control) == Some(true)
+        };
+        let pin = |member: &Constraint| match member {
+            Constraint::Pin(at) => Some(*at),
+            Constraint::Memory => None,
+        };
+        let of_members: Vec<usize> = members.iter().filter_map(pin).collect();
+        let alone: Vec<_> =
+            of_members.iter().map(|at| vec![*at]).filter(|at| is_enough(at)).collect();
+        if !alone.is_empty() {
+            return alone;
+        }
+        // Other conflicts are left.
+        let rest = (0..self.pins.len()).filter(|at| !of_members.contains(at));
+        let mut left_out: Vec<usize> = of_members.iter().copied().chain(rest).collect();
+        if left_out.is_empty() || !is_enough(&left_out) {
+            return Vec::new();
+        }
+        for at in left_out.clone().into_iter().rev() {
+            let fewer: Vec<usize> = left_out.iter().copied().filter(|of| *of != at).collect();
+            if is_enough(&fewer) {
+                left_out = fewer;
+            }
+        }
+        vec![left_out]
     }
 
     fn has_any_of(
@@ -155,12 +199,10 @@ impl Question<'_> {
         Question { pins: &pins, memory, ..*self }.has_any(control)
     }
 
-    /// Bytes of a device with which the other members are met, near the least.
-    fn enough(&self, members: &[Constraint], control: &Control) -> Option<f64> {
-        if !members.contains(&Constraint::Memory) {
-            return None;
-        }
-        let has_any = |bytes| self.has_any_of(members, bytes, control) == Some(true);
+    /// Bytes of a device with which all pins are met, near the least.
+    fn enough(&self, control: &Control) -> Option<f64> {
+        let members = self.others(&[]);
+        let has_any = |bytes| self.has_any_of(&members, bytes, control) == Some(true);
         let mut least = self.memory.most_bytes;
         let mut enough =
             (0..DOUBLINGS).map(|power| least * f64::from(2 << power)).find(|n| has_any(*n))?;

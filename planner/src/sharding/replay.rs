@@ -13,7 +13,7 @@ use cost_model::streams::{Cell, Order, Piece, Resource, Slowdowns, Stream};
 use super::answer::Sharding;
 use super::decoder::LOSS;
 use super::graph::{Graph, Op, Work};
-use super::mesh::Placement;
+use super::mesh::{Part, Placement};
 
 /// Layers that parameters may be gathered before they are read.
 const AHEAD: usize = 2;
@@ -64,7 +64,7 @@ pub fn of_parameters(graph: &Graph) -> Vec<Option<Of>> {
     for op in &graph.ops {
         let of = match (&op.work, &op.inputs[..]) {
             (Work::Update(_), _) => Some(Of::Parameter),
-            (Work::Nothing, [of]) => all[*of],
+            (Work::Nothing | Work::View, [of]) => all[*of],
             _ => None,
         };
         op.outputs.iter().for_each(|tensor| all[*tensor] = of);
@@ -86,6 +86,7 @@ struct Lowered<'a> {
     steps: BTreeMap<(usize, &'a Placement, &'a Placement), (f64, usize)>,
     /// By axis the stream of its links.
     streams: &'a [usize],
+    overlap: Overlap,
     cell: Cell,
     order: Vec<usize>,
     there: BTreeMap<Instance, Option<usize>>,
@@ -98,10 +99,42 @@ struct Lowered<'a> {
     replayed: Replayed,
 }
 
-/// A micro-batch on streams. `leaves_host` says by axis whether its collectives leave hosts.
+/// Shares of collectives that run beside ops, in 0..=1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Overlap {
+    /// Of gradients of parameters that are replicated at rest.
+    pub data: f64,
+    /// Of parameters that are split at rest, and of their gradients.
+    pub shared: f64,
+    /// Of all other tensors.
+    pub tensor: f64,
+}
+
+/// How a stack runs a step on the axes of a mesh.
+#[derive(Clone, Copy, Debug)]
+pub struct Running<'a> {
+    /// By axis whether its collectives leave hosts.
+    pub leaves_host: &'a [bool],
+    /// Shares of collectives that run beside ops, in 0..=1.
+    pub overlap: Overlap,
+    /// Seconds that the host takes to launch the forward pass of a layer.
+    pub launch_s: f64,
+}
+
+impl<'a> Running<'a> {
+    /// Everything beside everything, on hosts that take no time.
+    #[must_use]
+    pub const fn alone(leaves_host: &'a [bool]) -> Self {
+        let overlap = Overlap { data: 1.0, shared: 1.0, tensor: 0.0 };
+        Self { leaves_host, overlap, launch_s: 0.0 }
+    }
+}
+
+/// A micro-batch on streams.
 #[must_use]
-pub fn replayed(graph: &Graph, sharding: &Sharding, leaves_host: &[bool]) -> Replayed {
-    let streams: Vec<usize> = leaves_host.iter().map(|leaves| 1 + usize::from(*leaves)).collect();
+pub fn replayed(graph: &Graph, sharding: &Sharding, running: &Running<'_>) -> Replayed {
+    let streams: Vec<usize> =
+        running.leaves_host.iter().map(|leaves| 1 + usize::from(*leaves)).collect();
     let stream = |resource| Stream { resource, order: Order::FirstReady };
     let resources = [Resource::Compute, Resource::IntraNode, Resource::InterNode];
     let mut producer = vec![None; graph.tensors.len()];
@@ -121,6 +154,7 @@ pub fn replayed(graph: &Graph, sharding: &Sharding, leaves_host: &[bool]) -> Rep
         parameters: of_parameters(graph),
         steps: steps.collect(),
         streams: &streams,
+        overlap: running.overlap,
         cell: Cell::new(resources.map(stream)),
         order: Vec::new(),
         there: BTreeMap::new(),
@@ -133,8 +167,23 @@ pub fn replayed(graph: &Graph, sharding: &Sharding, leaves_host: &[bool]) -> Rep
     lowered.cell.streams[0].order = Order::Stated(std::mem::take(&mut lowered.order));
     let mut found = lowered.replayed;
     let times = replay(&lowered.cell, &Slowdowns::default());
-    found.seconds = times.map_or(f64::INFINITY, |times| times.seconds()) + found.update_s;
+    let seconds = times.map_or(f64::INFINITY, |times| times.seconds());
+    found.seconds = seconds.max(running.launch_s * passes(graph)) + found.update_s;
     found
+}
+
+/// Forward passes of layers that take as long to launch as all passes of a micro-batch.
+fn passes(graph: &Graph) -> f64 {
+    let of_layers = graph.ops.iter().filter(|op| !op.inputs.is_empty());
+    let of_layers = of_layers.filter(|op| op.name.ends_with(".attention"));
+    // A backward pass has twice as many kernels; ops that are recomputed count twice.
+    let chain = |name: &str| {
+        let prefix = name.trim_end_matches("attention");
+        let chain =
+            graph.chains.iter().find(|of| graph.tensors[of.tensor].name.starts_with(prefix));
+        chain.map_or(1, |chain| chain.times)
+    };
+    of_layers.map(|op| f64::from(op.times + 2 * chain(&op.name))).sum()
 }
 
 /// Runs of ops that have as many copies.
@@ -222,9 +271,12 @@ impl<'a> Lowered<'a> {
         if is_again && op.work == Work::Nothing {
             return;
         }
-        let name = op.name.strip_prefix("layers.").and_then(|rest| rest.split('.').next());
+        let stated = Some(op.layer.as_str()).filter(|layer| !layer.is_empty());
+        let named = || op.name.strip_prefix("layers.").and_then(|rest| rest.split('.').next());
+        let name = stated.or_else(named);
         let layer = name.map(|name| (name, copy, is_backward || is_again));
-        if op.work != Work::Nothing && layer != std::mem::replace(&mut self.layer, layer) {
+        let takes = !matches!(op.work, Work::Nothing | Work::View);
+        if takes && layer != std::mem::replace(&mut self.layer, layer) {
             self.ends.extend(self.order.last());
         }
         let mut after: Vec<usize> = Vec::new();
@@ -232,9 +284,9 @@ impl<'a> Lowered<'a> {
             let read = self.read(*tensor, around, is_backward);
             after.extend(self.moved(*tensor, read, (to, (op.times, is_again))));
         }
-        let piece = match op.work {
-            Work::Nothing => after.first().copied(),
-            _ => {
+        let piece = match takes {
+            false => after.first().copied(),
+            true => {
                 let seconds = strategy.seconds;
                 self.replayed.ops_s += seconds;
                 let piece = self.piece(0, seconds, after);
@@ -291,11 +343,28 @@ impl<'a> Lowered<'a> {
             let ahead = self.ends.len().checked_sub(AHEAD);
             after.extend(ahead.map(|at| self.ends[at]));
         }
+        let is_split = |of: &Placement| of.iter().any(|part| matches!(part, Part::Split(_)));
+        let mut beside_s = seconds;
+        match self.parameters[tensor] {
+            Some(_) if is_split(from) || is_split(to) => beside_s *= self.overlap.shared,
+            Some(_) => beside_s *= self.overlap.data,
+            // What is left of it is waited for.
+            None => beside_s *= 1.0 - self.overlap.tensor,
+        }
+        let seconds = match self.parameters[tensor].is_some() {
+            true => seconds,
+            false => beside_s,
+        };
         match self.parameters[tensor].is_some() {
             true => self.replayed.parameters_s += seconds,
             false => self.replayed.activations_s += seconds,
         }
-        let piece = self.piece(self.streams[axis], seconds, after);
+        if beside_s < seconds {
+            let waits = self.piece(0, seconds - beside_s, after);
+            self.order.push(waits);
+            after = vec![waits];
+        }
+        let piece = self.piece(self.streams[axis], beside_s, after);
         self.moved.insert((tensor, read.1, pass, to), piece);
         Some(piece)
     }
@@ -312,6 +381,7 @@ mod tests {
     use crate::run::{Control, Limits};
 
     const FAST: (u64, f64, f64) = (8, 10e-6, 300e9);
+    const ALONE: Running<'_> = Running::alone(&[false]);
 
     /// One copy of all layers takes what all of them take, and lies between ops alone and one after another.
     #[test]
@@ -327,7 +397,7 @@ mod tests {
                 .map(|of| step(&ModelCard::uniform(llama(5)), &run(of)).unwrap().graph);
             let (mesh, prices) = mesh(&[FAST]);
             let found = plan(&one, &mesh, &prices, &Control::new(&Limits::default())).unwrap();
-            let one_s = replayed(&one, &found, &[false]);
+            let one_s = replayed(&one, &found, &ALONE);
             let near = |a: f64, b: f64| assert!((a / b - 1.0).abs() < 1e-9, "{a} {b} {one_s:?}");
             let least_s = one_s.ops_s + one_s.update_s;
             near(least_s + one_s.parameters_s + one_s.activations_s, found.seconds);
@@ -349,7 +419,7 @@ mod tests {
             let placements: Vec<_> = all.ops.iter().map(|op| of(&op.name)).collect();
             let whole = stated(&all, &mesh, &prices, &placements).unwrap();
             near(whole.seconds, found.seconds);
-            near(one_s.seconds, replayed(&all, &whole, &[false]).seconds);
+            near(one_s.seconds, replayed(&all, &whole, &ALONE).seconds);
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Dimensions of an op have letters, and each of its operands a word of them: `bsh`, `hnd` and `bsnd` for the
 //! projection of queries. All ops may run on whole tensors, which divides no work.
 
+use ir::op::Splits;
+
 use super::mesh::Part::{self, Partial, Replicated, Split};
 
 /// A strategy on one axis.
@@ -30,6 +32,13 @@ pub struct Statistics {
 }
 
 impl Rule {
+    /// The rule of an op of one input, of which each device has a summand.
+    #[must_use]
+    pub fn of_sum(mut self) -> Self {
+        self.parts.iter_mut().take(1).for_each(|part| *part = Partial);
+        self
+    }
+
     fn of(parts: Vec<Part>, is_divided: bool) -> Self {
         Self { parts, is_divided, statistics: None }
     }
@@ -58,6 +67,34 @@ fn whole(n: usize) -> Rule {
 /// A split of a letter in all operands.
 fn along(operands: &[&str], letter: char) -> Rule {
     Rule::of(operands.iter().map(|operand| part(operand, letter)).collect(), true)
+}
+
+/// An op by the letters of its operands, [`Splits::WHOLE`] for dimensions that are never split: a rule for each
+/// letter, of which outputs without it are partial sums, and for each set of inputs that may be partial sums together.
+#[must_use]
+pub fn lettered(reads: &[&str], writes: &[&str], partial: &[Vec<usize>]) -> Vec<Rule> {
+    let n = reads.len() + writes.len();
+    let mut rules = vec![whole(n)];
+    for letter in letters(&[reads, writes].concat()) {
+        let is_read = reads.iter().any(|word| word.contains(letter));
+        let is_written = writes.iter().all(|word| word.contains(letter));
+        if letter == Splits::WHOLE || !(is_read || is_written) {
+            continue;
+        }
+        let inputs = reads.iter().map(|word| part(word, letter));
+        let outputs = writes.iter().map(|word| match word.contains(letter) {
+            true => part(word, letter),
+            false => Partial,
+        });
+        rules.push(Rule::of(inputs.chain(outputs).collect(), true));
+    }
+    for set in partial {
+        let inputs =
+            (0..reads.len()).map(|at| if set.contains(&at) { Partial } else { Replicated });
+        let outputs = writes.iter().map(|_| Partial);
+        rules.push(Rule::of(inputs.chain(outputs).collect(), false));
+    }
+    rules
 }
 
 /// A tensor at rest or an input: whole, or split along one of its letters.

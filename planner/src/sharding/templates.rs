@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::decoder::LOSS;
 use super::graph::{Graph, Op, Strategy};
 use super::mesh::Part::{self, Partial, Replicated, Split};
 use super::mesh::{Axis, Mesh};
@@ -49,9 +50,12 @@ impl fmt::Display for Template {
     }
 }
 
-/// All products of forms over the axes of a mesh.
+/// All products of forms over the axes of a mesh; none of graphs that are no decoder's.
 #[must_use]
 pub fn all(graph: &Graph, mesh: &Mesh) -> Vec<Template> {
+    if graph.ops.iter().all(|op| op.name != LOSS) {
+        return Vec::new();
+    }
     let is_mixture = graph.ops.iter().any(|op| is_of_experts(&op.name));
     let forms = if is_mixture { &Form::ALL[..] } else { &Form::ALL[..3] };
     let mut all = vec![Template(Vec::new())];

@@ -1,25 +1,28 @@
 //! A training step within the memory of devices.
 //!
-//! A device holds its parts of parameters, gradients and optimizer states, what passes store, and at each op the
-//! inputs and outputs of that. A row of the program for each op would make it large: rows join it where a plan
+//! A row of the program for each op would make it large: rows join it where a plan
 //! without them breaks them. What no plan of fewer rows is below, none of all rows is.
 //!
 //! The program adds costs up, so that nothing would hide behind ops: collectives of parameters and gradients are
 //! priced by the share that a replay of the plan before left exposed, and of all plans the fastest replay counts.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ir::card::ModelCard;
+use ir::graph::Graph as Ops;
 
 use super::answer::{Refused, Sharding};
 use super::decoder::{self, Run, Step};
-use super::graph::{Budget, Graph, Strategy, Work};
+use super::graph::Graph;
+use super::memory::{Memory, used};
 use super::mesh::{Mesh, Prices};
 use super::pinned::{ANY, Pinned, pin};
 use super::program::plan;
-use super::replay::{Replayed, of_parameters, replayed};
+use super::replay::{Replayed, Running, of_parameters, replayed};
 use super::templates::{self, Template, restricted};
+use super::traced;
 use crate::run::{Control, Limits};
 
 /// Rows that join at once.
@@ -36,29 +39,29 @@ const PROOF: Duration = Duration::from_secs(3);
 const SHARE: f64 = 0.25;
 /// Share of the limits of a first search, which suffices but where memory binds.
 const SHORT: f64 = 0.1;
-/// Further shares that are tried.
+/// Further weights of collectives that are tried: of parameters and gradients, then of activations with all of these
+/// where a program is small, else with the best.
 const SHARES: [f64; 4] = [0.7, 0.4, 0.2, LEAST_EXPOSED];
+const ACTIVATIONS: [f64; 3] = [0.7, 0.4, 0.2];
+/// Columns of a small program.
+const SMALL: usize = 100_000;
 /// The least share that is priced, so that ties are few.
 const LEAST_EXPOSED: f64 = 0.05;
 
-/// What memory of a device is taken by.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Memory {
-    /// Bytes of a parameter at rest: gradients, master weights and optimizer states.
-    pub state_bytes: f64,
-    /// Bytes of a logit beside its own, where its loss is computed.
-    pub logit_bytes: f64,
-    /// What is taken before any tensor.
-    pub resident_bytes: f64,
-    /// What a device can hold.
-    pub most_bytes: f64,
+/// A model.
+#[derive(Clone, Copy)]
+pub enum Source<'a> {
+    /// By figures of its layers.
+    Card(&'a ModelCard),
+    /// Op by op, for a number of samples.
+    Graph(&'a dyn Fn(u64) -> Option<Arc<Ops>>),
 }
 
 /// A step to shard.
 #[derive(Clone, Copy)]
 pub struct Question<'a> {
     /// The model.
-    pub model: &'a ModelCard,
+    pub source: Source<'a>,
     /// Its devices.
     pub mesh: &'a Mesh,
     /// Prices of these.
@@ -67,8 +70,8 @@ pub struct Question<'a> {
     pub run: Run,
     /// What takes memory.
     pub memory: Memory,
-    /// By axis whether its collectives leave hosts.
-    pub leaves_host: &'a [bool],
+    /// How its stack runs.
+    pub running: Running<'a>,
     /// Placements that are fixed.
     pub pins: &'a [Pinned],
 }
@@ -90,8 +93,8 @@ pub struct Planned {
     pub rows: Vec<String>,
     /// A micro-batch on streams.
     pub replayed: Replayed,
-    /// Share of collectives of parameters and gradients that the program priced.
-    pub exposed: f64,
+    /// Weights of collectives in the price.
+    pub exposed: Exposed,
 }
 
 impl Planned {
@@ -127,42 +130,12 @@ impl Question<'_> {
         let n_sequences = self.run.n_sequences / accumulation;
         let update_bytes = self.run.update_bytes / accumulation as f64;
         let run = Run { n_sequences, update_bytes, recomputes, stores: true, ..self.run };
-        let mut step = decoder::step(self.model, &run)?;
+        let mut step = match self.source {
+            Source::Card(model) => decoder::step(model, &run)?,
+            Source::Graph(read) => traced::step(read(n_sequences)?.as_ref(), &run)?,
+        };
         pin(&mut step.graph, self.pins, self.mesh.axes.len());
         Some(step)
-    }
-
-    /// Bytes of a device at each op that takes time.
-    #[must_use]
-    pub fn budgets(&self, step: &Step) -> Vec<Budget> {
-        let Memory { state_bytes, logit_bytes, resident_bytes, most_bytes } = self.memory;
-        let element = |tensor: usize| step.graph.tensors[tensor].element_bytes;
-        let states = step.parameters.iter().map(|of| (*of, state_bytes));
-        let stored = step.stored.iter().map(|of| (*of, element(*of)));
-        let weights: BTreeSet<usize> = step.parameters.iter().copied().collect();
-        let is_stored = |tensor: usize| {
-            let mut ops = step.graph.ops.iter();
-            ops.any(|op| op.work == Work::Nothing && op.inputs == [tensor])
-        };
-        // Weights of the ends have no copy that is stored, and are there as they are at rest.
-        let ends = weights.iter().filter(|tensor| !is_stored(**tensor));
-        let ends: Vec<(usize, f64)> = ends.map(|tensor| (*tensor, element(*tensor))).collect();
-        let always: Vec<(usize, f64)> = states.chain(stored).chain(ends).collect();
-        let ops = step.graph.ops.iter().enumerate();
-        let takes = ops.filter(|(_, op)| !op.inputs.is_empty() && op.work != Work::Nothing);
-        let budget = |(number, op): (usize, &super::graph::Op)| {
-            let operands = op.inputs.iter().chain(&op.outputs).enumerate().map(|(at, tensor)| {
-                let is_loss = op.name == decoder::LOSS && at == 0;
-                (number, at, element(*tensor) + if is_loss { logit_bytes } else { 0.0 })
-            });
-            Budget {
-                name: op.name.clone(),
-                most_bytes: most_bytes - resident_bytes,
-                tensors: always.clone(),
-                operands: operands.collect(),
-            }
-        };
-        takes.map(budget).collect()
     }
 
     /// The best sharding of a step within memory, with the rows that bind.
@@ -181,10 +154,10 @@ impl Question<'_> {
             let names = || joined.iter().map(|at| all[*at].name.clone()).collect::<Vec<_>>();
             let sharding =
                 plan(&graph, self.mesh, self.prices, control).map_err(|error| (error, names()))?;
-            let used = |budget: &Budget| used(&graph, self.mesh, budget, &sharding.strategies);
-            let over = |budget: &Budget| used(budget) / budget.most_bytes.max(1.0) - 1.0;
+            let used = used(&graph, self.mesh, &all, &sharding.strategies);
+            let over = all.iter().zip(used).map(|(of, used)| used / of.most_bytes.max(1.0) - 1.0);
             let mut broken: Vec<(f64, usize)> =
-                all.iter().map(over).zip(0..).filter(|(over, _)| *over > 1e-9).collect();
+                over.zip(0..).filter(|(over, _)| *over > 1e-9).collect();
             broken.sort_by(|one, other| other.0.total_cmp(&one.0));
             broken.retain(|(_, at)| !joined.contains(at));
             if broken.is_empty() {
@@ -231,7 +204,8 @@ impl Question<'_> {
         let mut best: Option<Planned> = None;
         let mut last = (Refused::Infeasible, Vec::new());
         let mut undecided = None;
-        for recomputes in [false, true] {
+        let may_recompute = matches!(self.source, Source::Card(_));
+        for recomputes in [false, true].into_iter().take(1 + usize::from(may_recompute)) {
             let mut n_found = 0;
             let powers = (0..64).map(|power| 1_u64 << power);
             let fits = |n: &u64| self.run.n_sequences.is_multiple_of(*n);
@@ -287,7 +261,7 @@ impl Question<'_> {
         let fine = limited(control, (0.0, Some(left.map_or(PROOF, |left| left.min(PROOF)))));
         let Ok((sharding, rows)) = self.within(&plan.step, &fine) else { return plan };
         let bound_s = plan.sharding.bound_s.max(sharding.bound_s);
-        let replayed = replayed(&plan.step.graph, &sharding, self.leaves_host);
+        let replayed = replayed(&plan.step.graph, &sharding, &self.running);
         let is_better = sharding.seconds <= plan.sharding.seconds;
         if is_better && replayed.seconds <= plan.replayed.seconds {
             plan.peak = self.peak(&plan.step, &sharding.strategies);
@@ -344,7 +318,7 @@ impl Question<'_> {
         control: &Control,
     ) -> Result<Planned, (Refused, Vec<String>)> {
         let mut best: Option<Planned> = None;
-        let mut exposed = 1.0;
+        let mut exposed = Exposed { parameters: 1.0, activations: 1.0 };
         for _ in 0..ROUNDS {
             let at = match (self.exposed(&mut step, of, (exposed, control)), best.is_some()) {
                 (Err(_), true) => break,
@@ -357,10 +331,10 @@ impl Question<'_> {
             if best.as_ref().is_none_or(|best| at.seconds() <= best.seconds()) {
                 best = Some(at);
             }
-            if is_same || (next - exposed).abs() < 1e-3 || control.stop().is_some() {
+            if is_same || (next - exposed.parameters).abs() < 1e-3 || control.stop().is_some() {
                 break;
             }
-            exposed = next;
+            exposed.parameters = next;
         }
         best.ok_or((Refused::NotSolved, Vec::new()))
     }
@@ -370,11 +344,11 @@ impl Question<'_> {
         &self,
         step: &mut Step,
         (accumulation, recomputes): (u64, bool),
-        (exposed, control): (f64, &Control),
+        (exposed, control): (Exposed, &Control),
     ) -> Result<Planned, (Refused, Vec<String>)> {
         expose(&mut step.graph, exposed);
         let (sharding, rows) = self.within(step, control)?;
-        let replayed = replayed(&step.graph, &sharding, self.leaves_host);
+        let replayed = replayed(&step.graph, &sharding, &self.running);
         Ok(Planned {
             peak: self.peak(step, &sharding.strategies),
             step: step.clone(),
@@ -391,11 +365,20 @@ impl Question<'_> {
     /// one hides may hide what another adds.
     fn varied(&self, mut best: Planned, control: &Control) -> Planned {
         let of = (best.accumulation, best.recomputes);
-        for share in SHARES {
+        let is_small = best.sharding.n_columns <= SMALL;
+        let shares = if is_small { &SHARES[..] } else { &[] };
+        let pairs = ACTIVATIONS.iter().flat_map(|activations| {
+            let parameters = shares.iter().map(|share| Some(*share)).chain([None]);
+            parameters.map(move |parameters| (parameters, *activations))
+        });
+        let first = SHARES.iter().map(|share| (Some(*share), 1.0));
+        for (parameters, activations) in first.chain(pairs) {
+            let parameters = parameters.unwrap_or(best.exposed.parameters);
+            let exposed = Exposed { parameters, activations };
             if control.stop().is_some() {
                 break;
             }
-            let at = self.exposed(&mut best.step.clone(), of, (share, control));
+            let at = self.exposed(&mut best.step.clone(), of, (exposed, control));
             if let Ok(at) = at
                 && at.seconds() < best.seconds()
             {
@@ -403,17 +386,6 @@ impl Question<'_> {
             }
         }
         best
-    }
-
-    /// Most bytes of a device, and where.
-    #[must_use]
-    pub fn peak(&self, step: &Step, strategies: &[Strategy]) -> (f64, String) {
-        let of = |budget: Budget| {
-            let bytes = used(&step.graph, self.mesh, &budget, strategies);
-            (bytes + self.memory.resident_bytes, budget.name)
-        };
-        let all = self.budgets(step).into_iter().map(of);
-        all.max_by(|one, other| one.0.total_cmp(&other.0)).unwrap_or_default()
     }
 }
 
@@ -424,37 +396,21 @@ pub(super) fn limited(control: &Control, (gap, time): (f64, Option<Duration>)) -
     Control::new(&Limits { gap: limits.gap.max(gap), time: time.or(left), nodes, ..limits })
 }
 
-/// Has collectives of parameters and gradients priced by a share of their time.
-pub fn expose(graph: &mut Graph, exposed: f64) {
-    let all = of_parameters(graph);
-    for (tensor, of) in graph.tensors.iter_mut().zip(all) {
-        tensor.exposed = if of.is_some() { exposed } else { 1.0 };
-    }
+/// Weights of collectives in the price: overlap hides the rest.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Exposed {
+    /// Of parameters and gradients.
+    pub parameters: f64,
+    /// Of all other tensors.
+    pub activations: f64,
 }
 
-/// Bytes that strategies take of a budget.
-#[must_use]
-pub fn used(graph: &Graph, mesh: &Mesh, budget: &Budget, strategies: &[Strategy]) -> f64 {
-    let local = |tensor: usize, placement| {
-        mesh.local(&graph.tensors[tensor].dims, placement).unwrap_or(f64::INFINITY)
-    };
-    let produced = |tensor: usize| {
-        let of = |(at, op): (usize, &super::graph::Op)| {
-            let place = op.outputs.iter().position(|output| *output == tensor)?;
-            Some((op.times, strategies[at].placements.get(op.inputs.len() + place)?))
-        };
-        graph.ops.iter().enumerate().find_map(of)
-    };
-    let tensors = budget.tensors.iter().map(|(tensor, each)| {
-        produced(*tensor)
-            .map_or(0.0, |(times, placement)| f64::from(times) * each * local(*tensor, placement))
-    });
-    let operands = budget.operands.iter().map(|(op, operand, each)| {
-        let of = &graph.ops[*op];
-        let tensor = of.inputs.iter().chain(&of.outputs).nth(*operand);
-        tensor.map_or(0.0, |tensor| each * local(*tensor, &strategies[*op].placements[*operand]))
-    });
-    tensors.sum::<f64>() + operands.sum::<f64>()
+/// Has collectives priced by shares of their time.
+pub fn expose(graph: &mut Graph, exposed: Exposed) {
+    let all = of_parameters(graph);
+    for (tensor, of) in graph.tensors.iter_mut().zip(all) {
+        tensor.exposed = if of.is_some() { exposed.parameters } else { exposed.activations };
+    }
 }
 
 #[cfg(test)]
@@ -472,7 +428,15 @@ mod tests {
     ) -> Question<'a> {
         let memory = Memory { state_bytes: 16.0, logit_bytes: 4.0, resident_bytes, most_bytes };
         let run = Run::timed(n_sequences, true);
-        Question { model, mesh, prices, run, memory, leaves_host: &[false], pins: &[] }
+        Question {
+            source: Source::Card(model),
+            mesh,
+            prices,
+            run,
+            memory,
+            running: Running::alone(&[false]),
+            pins: &[],
+        }
     }
 
     fn planned(most_bytes: f64) -> Result<Planned, (Refused, Vec<String>)> {
@@ -521,7 +485,15 @@ mod tests {
             let leaves_host = &leaves_host[2 - axes.len()..];
             let run = Run::timed(n, true);
             let (model, mesh, prices) = (&model, &mesh, &prices);
-            let question = Question { model, mesh, prices, run, memory, leaves_host, pins: &[] };
+            let question = Question {
+                source: Source::Card(model),
+                mesh,
+                prices,
+                run,
+                memory,
+                running: Running::alone(leaves_host),
+                pins: &[],
+            };
             let control = Control::new(&Limits::default());
             let found = question.plan(&control).unwrap();
             for template in templates::all(&found.step.graph, mesh) {
@@ -559,7 +531,7 @@ mod tests {
         let budgets = question.budgets(&step);
         let of = |name: &str| {
             let budget = budgets.iter().find(|budget| budget.name == name).unwrap();
-            used(&step.graph, &mesh, budget, &strategies)
+            used(&step.graph, &mesh, std::slice::from_ref(budget), &strategies)[0]
         };
         // Four layers of 218,103,808 - 8,192 parameters of matrices; embedding and head.
         let layer = 2.0 * 4096.0 * 4096.0 + 2.0 * 4096.0 * 1024.0 + 3.0 * 4096.0 * 14_336.0;

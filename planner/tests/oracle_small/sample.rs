@@ -68,6 +68,7 @@ impl Sample {
             outputs,
             work: Work::Given(GivenCost { time, temporary: Bytes::ZERO }),
             group: None,
+            splits: ir::op::Splits::default(),
         });
         self
     }

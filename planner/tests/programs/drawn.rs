@@ -151,6 +151,7 @@ fn draw_graph(random: &mut SmallRng, n_kinds: usize, n_ops: RangeInclusive<usize
             outputs,
             work: Work::Given(GivenCost { time, temporary: Bytes::ZERO }),
             group: None,
+            splits: ir::op::Splits::default(),
         });
     }
     if random.random_bool(0.5) {

@@ -169,6 +169,7 @@ impl Sketch {
                     temporary: Bytes(op.temporary),
                 }),
                 group: op.group.map(GroupId::new),
+                splits: ir::op::Splits::default(),
             });
         }
         let outputs = self.graph_outputs.iter().map(|name| tensor(name, 0, Role::Activation));

@@ -1,6 +1,9 @@
 //! Shardings with placements that are pinned: what no plan meets together is named, as few as there are, and what is
 //! hinted helps.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use serde_json::Value;
 
 use super::folder::{Folder, diamond};
@@ -82,5 +85,61 @@ fn check(case: &Case<'_>, members: &[String], error: &Value) {
         let memory = Some(enough.unwrap_or_else(|| panic!("{hints:?}")));
         let with = Case { folder: case.folder, pins, memory };
         assert_eq!(with.run("8s").0, 0, "{members:?} {hints:?}");
+    }
+}
+
+/// Exported programs, op by op: each op has placements, a plan that is edited is illegal.
+#[test]
+fn graphs_are_sharded_op_by_op() {
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/traces/samples");
+    let models = [
+        ("gpt2_2l_h256_b2_s64", 8, "100MB"),
+        ("mixtral_tiny_2l_4e_b2_s32", 8, "100MB"),
+        ("resnet18_b4_64px", 8, "150MB"),
+    ];
+    for (name, batch, memory) in models {
+        let folder = Folder::new(&diamond());
+        folder.write("cluster.yaml", training::CLUSTER);
+        let model = samples.join(format!("{name}.pt2"));
+        let on = format!("--cluster cluster.yaml --model {}", model.display());
+        let line = format!(
+            "train {} --cluster cluster.yaml --global-batch {batch} --algorithm sharding(mesh=8) \
+             --memory-margin 0 --deterministic --max-memory-per-device {memory} -o p.json --json",
+            model.display()
+        );
+        folder.run(&line).exits(0);
+        folder.run(&format!("verify p.json {on}")).exits(0);
+        let plan: Value = serde_json::from_str(&folder.read("p.json")).unwrap();
+        let ops = plan["sharding"]["ops"].as_array().unwrap();
+        let names = |key: &str| -> BTreeSet<&str> {
+            ops.iter().map(|op| op[key].as_str().unwrap()).collect()
+        };
+        let tensors = |op: &Value, from: usize| -> Vec<String> {
+            let all = op["tensors"].as_array().unwrap();
+            all[from..].iter().map(|name| name.as_str().unwrap().to_owned()).collect()
+        };
+        let n = |op: &Value| op["inputs"].as_array().map_or(0, Vec::len);
+        assert_eq!(names("op").len(), ops.len());
+        let mut made = BTreeSet::new();
+        let mut n_split = 0;
+        for op in ops {
+            let all = tensors(op, 0);
+            // What an op reads was made before it.
+            assert!(all[..n(op)].iter().all(|tensor| made.contains(tensor)), "{name} {op}");
+            made.extend(all[n(op)..].iter().cloned());
+            n_split += usize::from(op["outputs"].to_string().contains("S("));
+        }
+        assert!(3 * n_split > ops.len(), "{name}: {n_split} of {}", ops.len());
+        // Gradients of all parameters that are read.
+        let sources = ops.iter().filter(|op| n(op) == 0);
+        let weights: Vec<&str> = sources.filter_map(|op| op["op"].as_str()).collect();
+        let n_trained = weights.iter().filter(|of| made.contains(&format!("{of}.grad"))).count();
+        assert!(3 * n_trained > weights.len(), "{name}");
+        let mut edited = plan.clone();
+        let op = edited["sharding"]["ops"].as_array_mut().unwrap().iter_mut();
+        let mut split = op.filter(|op| op["outputs"].to_string().contains("S("));
+        split.nth(n_split / 2).unwrap()["outputs"][0] = serde_json::json!(["P"]);
+        folder.write("e.json", &edited.to_string());
+        assert_ne!(folder.run(&format!("verify e.json {on}")).code, 0, "{name}");
     }
 }

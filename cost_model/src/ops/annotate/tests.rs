@@ -52,6 +52,7 @@ fn op(name: &str, work: Work) -> Op {
         outputs: Vec::new(),
         work,
         group: None,
+        splits: ir::op::Splits::default(),
     }
 }
 

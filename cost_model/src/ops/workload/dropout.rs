@@ -38,6 +38,8 @@ pub(super) fn activate(graph: &mut Graph) {
             ..Kernel::default()
         });
         op.outputs.truncate(1);
+        op.splits.words.truncate(2);
+        op.splits.words.extend(op.splits.words.last().cloned());
         op.outputs.push(ir::id::TensorId::new(graph.tensors.len()));
         graph.tensors.push(mask);
     }

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 /// What the backward op reads besides the gradients of the outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Saved {
+pub enum Saved {
     /// Nothing: linear with constant coefficients.
     Nothing,
     /// Inputs that are no floats: indices, masks.
@@ -77,7 +77,8 @@ static BY_NAME: LazyLock<HashMap<&str, Saved>> = LazyLock::new(|| {
 });
 
 /// The rule for an op type; a domain before `::` is ignored.
-pub(super) fn saved(op_type: &str) -> Saved {
+#[must_use]
+pub fn saved(op_type: &str) -> Saved {
     let name = op_type.rsplit("::").next().unwrap_or(op_type);
     BY_NAME.get(name).copied().unwrap_or(Saved::Unknown)
 }

@@ -7,7 +7,7 @@
 mod backward;
 mod dropout;
 pub mod fusion;
-mod gradient;
+pub mod gradient;
 mod groups;
 mod joint;
 mod names;

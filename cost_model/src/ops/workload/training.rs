@@ -465,5 +465,6 @@ pub(super) fn blank(name: String, op_type: &str, phase: Phase, work: Work) -> Op
         outputs: Vec::new(),
         work,
         group: None,
+        splits: ir::op::Splits::default(),
     }
 }

@@ -66,7 +66,8 @@ fn unreachable(cluster: &Cluster, islands: &[Vec<DeviceId>], reached: usize) -> 
 }
 
 /// Devices in the host of the first one.
-pub(super) fn per_host(cluster: &Cluster) -> usize {
+#[must_use]
+pub fn per_host(cluster: &Cluster) -> usize {
     let first = cluster.devices.first().and_then(|device| device.node);
     cluster.devices.iter().filter(|device| device.node == first).count().max(1)
 }

@@ -7,13 +7,15 @@ use documents::plan::sharding::{
 use documents::plan::shards::ShardingContext;
 use documents::plan::{CostDocument, PlanDocument};
 use ir::diagnostic::Diagnostic;
+use planner::sharding::memory::used;
 use planner::sharding::program;
 use planner::sharding::replay::replayed;
-use planner::sharding::training::{expose, used};
-use planner::sharding::{Collective, Graph, Op, Part, Placement, Planned, Refused};
+use planner::sharding::training::{Exposed, expose};
+use planner::sharding::{Collective, Graph, Op, Part, Placement, Planned, Refused, Shards, sizes};
 
 use super::setting::Setting;
 use crate::kinds::kind::illegal;
+use crate::search::row;
 
 /// Which bound is stated.
 pub const BOUND: &str = "sharding-duals";
@@ -34,7 +36,10 @@ pub fn read(text: &str) -> Option<Part> {
     match text {
         "R" => Some(Part::Replicated),
         "P" => Some(Part::Partial),
-        _ => Some(Part::Split(text.strip_prefix("S(")?.strip_suffix(')')?.parse().ok()?)),
+        _ => {
+            let dim = text.strip_prefix("S(")?.strip_suffix(')')?.parse().ok()?;
+            Some(Part::Split(dim)).filter(|of| part(*of) == text)
+        }
     }
 }
 
@@ -62,6 +67,9 @@ pub fn document(setting: &Setting, planned: &Planned, algorithm: &str) -> PlanDo
         let (inputs, outputs) = strategy.placements.split_at(op.inputs.len());
         ShardedOpDocument {
             op: op.name.clone(),
+            tensors: (op.inputs.iter().chain(&op.outputs))
+                .map(|tensor| graph.tensors[*tensor].name.clone())
+                .collect(),
             inputs: inputs.iter().map(placement).collect(),
             outputs: outputs.iter().map(placement).collect(),
         }
@@ -80,7 +88,7 @@ pub fn document(setting: &Setting, planned: &Planned, algorithm: &str) -> PlanDo
                 })
                 .collect(),
             bytes: (elements * tensor.element_bytes) as u64,
-            seconds: step.seconds,
+            seconds: step.whole_s(graph),
             times: step.times,
         }
     });
@@ -94,7 +102,8 @@ pub fn document(setting: &Setting, planned: &Planned, algorithm: &str) -> PlanDo
         recompute: planned.recomputes,
         peak_memory_bytes: planned.peak.0.round() as u64,
         peak_memory_at: planned.peak.1.clone(),
-        exposed_share: planned.exposed,
+        exposed_share: planned.exposed.parameters,
+        exposed_share_of_activations: planned.exposed.activations,
         ops: ops.collect(),
         redistributions: redistributions.collect(),
     };
@@ -143,6 +152,11 @@ pub fn judged(setting: &Setting, plan: &PlanDocument) -> Result<Planned, Vec<Dia
     if !stated.mesh.iter().map(|axis| (&axis.axis, axis.size)).eq(mesh) {
         return Err(wrong("the mesh has other axes than the cluster's devices make".to_owned()));
     }
+    let asked = row::known::<Shards>(&plan.algorithm).ok();
+    let asked = asked.and_then(|(used, _)| sizes(&used.options).ok()).flatten();
+    if asked.is_some_and(|asked| !asked.iter().eq(setting.mesh.axes.iter().map(|of| &of.size))) {
+        return Err(wrong(format!("the mesh is not that of `{}`", plan.algorithm)));
+    }
     let accumulation = plan.parallelism.n_micro_batches;
     let batch = setting.run.global_batch;
     if accumulation == 0 || !batch.is_multiple_of(accumulation) {
@@ -151,10 +165,15 @@ pub fn judged(setting: &Setting, plan: &PlanDocument) -> Result<Planned, Vec<Dia
     setting.with(|question| {
         let step = question.step(accumulation, stated.recompute);
         let mut step = step.ok_or_else(|| wrong(Refused::NoGraph.to_string()))?;
-        if !(stated.exposed_share > 0.0 && stated.exposed_share <= 1.0) {
-            return Err(wrong("`exposed_share` is no share above 0".to_owned()));
+        let exposed = Exposed {
+            parameters: stated.exposed_share,
+            activations: stated.exposed_share_of_activations,
+        };
+        let is_share = |share: f64| share > 0.0 && share <= 1.0;
+        if !is_share(exposed.parameters) || !is_share(exposed.activations) {
+            return Err(wrong("a weight of collectives is not above 0 and at most 1".to_owned()));
         }
-        expose(&mut step.graph, stated.exposed_share);
+        expose(&mut step.graph, exposed);
         let placements = placements(stated, &step.graph).map_err(wrong)?;
         let mesh = question.mesh;
         let sharding = program::stated(&step.graph, mesh, question.prices, &placements);
@@ -163,9 +182,10 @@ pub fn judged(setting: &Setting, plan: &PlanDocument) -> Result<Planned, Vec<Dia
             _ => wrong("a tensor does not get from one op to another".to_owned()),
         })?;
         let limit = question.memory.most_bytes;
-        let broken: Vec<Diagnostic> = (question.budgets(&step).iter())
-            .filter_map(|budget| {
-                let bytes = used(&step.graph, mesh, budget, &sharding.strategies);
+        let budgets = question.budgets(&step);
+        let all = used(&step.graph, mesh, &budgets, &sharding.strategies);
+        let broken: Vec<Diagnostic> = (budgets.iter().zip(all))
+            .filter_map(|(budget, bytes)| {
                 let bytes = bytes + question.memory.resident_bytes;
                 (bytes > limit * (1.0 + 1e-9)).then(|| {
                     let message = format!(
@@ -182,8 +202,8 @@ pub fn judged(setting: &Setting, plan: &PlanDocument) -> Result<Planned, Vec<Dia
             return Err(broken);
         }
         let peak = question.peak(&step, &sharding.strategies);
-        let replayed = replayed(&step.graph, &sharding, question.leaves_host);
-        let (recomputes, exposed) = (stated.recompute, stated.exposed_share);
+        let replayed = replayed(&step.graph, &sharding, &question.running);
+        let recomputes = stated.recompute;
         let rows = Vec::new();
         Ok(Planned { step, sharding, accumulation, recomputes, peak, rows, replayed, exposed })
     })

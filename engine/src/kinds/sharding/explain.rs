@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use documents::plan::sharding::{ShardingDocument, TemplateFigures};
+use documents::plan::sharding::{ShardedOpDocument, ShardingDocument, TemplateFigures};
 use ir::diagnostic::Diagnostic;
+use ir::units::{Bytes, Nanos};
 use planner::run::{Control, Limits};
 use planner::sharding::program;
 use serde_json::{Value, json};
@@ -25,6 +26,9 @@ pub fn explain(on: Legal<'_, Sharding>, query: &Asked<'_>) -> Result<Value, Diag
         return of_op(on, name, (query.rows, query.page));
     }
     let stated = on.plan.sharding.clone().unwrap_or_default();
+    let step = Nanos((on.judged.seconds() * 1e9).round() as u64);
+    let peak = Bytes(on.judged.peak.0.round() as u64);
+    query.page.line(&format!("step {step}, peak {peak} per device"));
     axes(on.setting, &stated).iter().for_each(|line| query.page.line(line));
     let redistributions = table(&stated, query.rows, query.page);
     let control = Control::new(&Limits { time: Some(USUAL), ..Limits::default() });
@@ -108,9 +112,14 @@ fn of_op(
 /// By axis, which dimensions of activations and parameters it splits, in words.
 #[must_use]
 pub fn axes(setting: &Setting, stated: &ShardingDocument) -> Vec<String> {
+    let tensors = stated.ops.iter().flat_map(|op| &op.tensors);
+    let trained: BTreeSet<&str> =
+        tensors.filter_map(|tensor| tensor.strip_suffix(".grad")).collect();
+    let is_weight =
+        |op: &&ShardedOpDocument| op.inputs.is_empty() && trained.contains(op.op.as_str());
     let of_axis = |(at, axis): (usize, &planner::sharding::Axis)| {
         let mut kinds: Vec<(String, usize)> = Vec::new();
-        for op in stated.ops.iter().filter(|op| op.inputs.is_empty() && op.op.ends_with("weight")) {
+        for op in stated.ops.iter().filter(is_weight) {
             let part = op.outputs.first().and_then(|of| of.get(at)).cloned().unwrap_or_default();
             match kinds.iter_mut().find(|(other, _)| *other == part) {
                 Some((_, n)) => *n += 1,
@@ -127,8 +136,16 @@ pub fn axes(setting: &Setting, stated: &ShardingDocument) -> Vec<String> {
             .filter(|step| step.collectives.iter().any(|of| of.axis == axis.name))
             .map(|step| u64::from(step.times))
             .sum::<u64>();
+        let splits = |op: &ShardedOpDocument| {
+            let mut all = op.inputs.iter().chain(&op.outputs);
+            !op.inputs.is_empty() && all.any(|of| of.get(at).is_some_and(|part| part != "R"))
+        };
+        let idle = match stated.ops.iter().any(splits) {
+            true => "",
+            false => "; all devices do the same work",
+        };
         format!(
-            "axis {}: weights at rest {}; {sent} collectives per micro-batch",
+            "axis {}: weights at rest {}; {sent} collectives per micro-batch{idle}",
             axis.name,
             words.join(", ")
         )

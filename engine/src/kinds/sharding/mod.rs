@@ -2,6 +2,7 @@
 
 pub mod decided;
 pub mod explain;
+pub mod ops;
 pub mod plan;
 pub mod setting;
 
@@ -64,7 +65,7 @@ impl Kind for Sharding {
         run.ask(request)?;
         let others = target.others(plan, &run.references());
         let sizes = sharding.mesh.iter().map(|axis| axis.size).collect();
-        let setting = Setting::of(run, Some(sizes))?;
+        let setting = Setting::of((run, target.model, &flags.model), Some(sizes))?;
         Ok(Read { warnings: setting.run.warnings.clone(), others, setting })
     }
 
@@ -149,12 +150,12 @@ const HONOURS: Honours = Honours {
     hint: |field| match field.name {
         "devices" => "leave it out: all devices of --cluster are planned on",
         "micro_batch" => "leave it out: micro-batches follow from memory",
-        _ => field.hint,
+        _ => "leave it out: a sharding does not depend on it",
     },
     ..Honours::new(
         "sharding",
         PlanKind::Sharding,
-        "cluster profile batch dtype workload optimizer global_batch sequence_length \
+        "cluster profile batch dims batch_axis dtype workload optimizer global_batch sequence_length \
          tokens_per_step max_memory_per_device memory_margin stack pin gap node_budget export",
     )
 };

@@ -21,7 +21,7 @@ use crate::answer::page::Page;
 use crate::answer::rows::Rows;
 use crate::answer::screen::{Screen, figure};
 use crate::inputs::load;
-use crate::inputs::run::setting::Setting as Run;
+use crate::inputs::run::setting::{Setting as Run, check_workload};
 use crate::kinds::frame::found;
 use crate::request::PlanRequest;
 use crate::search::row;
@@ -40,15 +40,19 @@ pub(super) const USUAL: Duration = Duration::from_secs(20);
 /// Sizes of a mesh.
 #[must_use]
 pub fn mesh(mesh: &Mesh) -> String {
-    let sizes = mesh.axes.iter().map(|axis| format!("{} {}s", axis.size, axis.name));
-    sizes.collect::<Vec<_>>().join(" x ")
+    let sizes: Vec<String> = mesh.axes.iter().map(|axis| axis.size.to_string()).collect();
+    let names: Vec<&str> = mesh.axes.iter().map(|axis| axis.name.as_str()).collect();
+    format!("{} devices ({})", sizes.join(" x "), names.join(", "))
 }
 
 /// Plans a step by a row of the registry.
 pub(crate) fn plan(request: &PlanRequest, run: &mut Progress<'_>) -> CommandResult {
+    check_workload(request)?;
     let (used, door) = row::known::<Shards>(request.recipe())?;
     let sizes = sizes(&used.options)?;
-    let read = move |request: &PlanRequest| Setting::of(Run::of(request)?, sizes);
+    let read = move |request: &PlanRequest| {
+        Setting::of((Run::of(request)?, &request.model, &request.problem.model), sizes)
+    };
     let shard = door.0;
     let search = move |setting: &Setting, control: &Arc<Control>| {
         let control = &usual(control);
@@ -148,24 +152,24 @@ fn conflicting((setting, request): (&Setting, &PlanRequest), conflict: &Conflict
     let has_memory = conflict.members.contains(&Constraint::Memory);
     let message = match &words[..] {
         [] => "no sharding splits these tensors evenly on this mesh".to_owned(),
-        [alone] if has_memory => format!(
-            "no sharding fits in {alone} (power-of-two micro-batch counts, with and without recompute)"
-        ),
-        [alone] => format!("no sharding satisfies {alone}"),
+        [alone] if has_memory => {
+            let recompute = if setting.ops.is_none() { ", with and without recompute" } else { "" };
+            format!("no sharding fits in {alone} (power-of-two micro-batch counts{recompute})")
+        }
+        [alone] => format!("no sharding meets {alone}"),
         [first @ .., last] => {
             let is_least = match conflict.is_minimal {
-                true => "; drop any one and a sharding exists",
+                true => "; without any one of them, the others can be met",
                 false => "",
             };
-            format!("no sharding satisfies {} and {last}{is_least}", first.join(", "))
+            format!("no sharding meets {} and {last} together{is_least}", first.join(", "))
         }
     };
     let code = if has_memory { "memory" } else { "pins" };
     let mut error = Diagnostic::error(Blame::Infeasible, code, message).fact("conflict", words);
-    for member in &conflict.members {
-        if let Constraint::Pin(at) = member {
-            error = error.hint(format!("leave out --pin {}", pins[*at]));
-        }
+    for fix in &conflict.fixes {
+        let pins: Vec<String> = fix.iter().map(|at| format!("--pin {}", pins[*at])).collect();
+        error = error.hint(format!("leave out {}", pins.join(" and ")));
     }
     let Some(enough) = conflict.enough_bytes else { return error };
     let enough = (enough / 1e7).ceil() * 1e7;
@@ -219,9 +223,18 @@ fn screen(setting: &Setting, found: &FoundDocument<ShardingFigures>, page: &Page
     let ended = (found.stop_reason.as_str(), found.elapsed_s);
     screen.fact("proof", proved((figures.priced_seconds, figures.bound_seconds), &space, ended));
     let share = stated.exposed_share;
+    let of_activations = match stated.exposed_share_of_activations {
+        1.0 => String::new(),
+        share => format!(", of activations {share:.2}"),
+    };
     let cost = time(figures.priced_seconds);
     let weight = "collectives of parameters and gradients weighted";
-    screen.fact("", format!("cost {cost}: ops and collectives in sequence, {weight} {share:.2}"));
+    screen.fact(
+        "",
+        format!(
+            "cost {cost}: ops and collectives in sequence, {weight} {share:.2}{of_activations}"
+        ),
+    );
     let scope = "multi-axis collectives run one axis at a time; no pipeline parallelism";
     screen.fact("scope", scope.to_owned());
     screen.take(page, |page| {

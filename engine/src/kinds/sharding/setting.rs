@@ -1,21 +1,28 @@
 //! What is sharded: a step of a model of equal layers, on a mesh of equal devices.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use cost_model::kernels::precision;
 use cost_model::kernels::step_constants::Constant;
 use cost_model::runs::forms::hosts;
 use cost_model::runs::memory::states::state_bytes;
 use ir::card::ZeroStage;
+use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
-use planner::sharding::decoder::{Run as Step, Step as Ops};
+use ir::stack::Launch;
+use ir::workload::Optimizer;
+use planner::sharding::decoder;
+use planner::sharding::memory::Memory;
 use planner::sharding::priced::{Priced, spreads};
-use planner::sharding::training::Memory;
-use planner::sharding::{Axis, Mesh, Pinned, Question};
+use planner::sharding::replay::{Overlap, Running};
+use planner::sharding::{Axis, Mesh, Pinned, Question, Source};
 
 use super::decided;
+use super::ops::Ops;
 use crate::inputs::pattern::Pattern;
 use crate::inputs::run::setting::Setting as Run;
+use crate::request::ModelRequest;
 
 /// Bytes of a logit beside its own where its loss is computed: a 32-bit copy.
 const LOGIT: f64 = cost_model::kernels::rates::WIDE_LOGIT;
@@ -25,6 +32,8 @@ const LOGIT: f64 = cost_model::kernels::rates::WIDE_LOGIT;
 pub struct Setting {
     /// Model, devices and software.
     pub run: Run,
+    /// Its ops, where it is a graph of which splits are known.
+    pub ops: Option<Ops>,
     /// Its devices.
     pub mesh: Mesh,
     /// Placements that are fixed, by `--pin`.
@@ -35,9 +44,38 @@ fn refused(code: &'static str, message: String, hint: &str) -> Diagnostic {
     Diagnostic::usage(code, message).hint(hint.to_owned())
 }
 
-/// Names of so many axes, the outermost first.
-fn names(n: usize) -> &'static [&'static str] {
-    [&["device"][..], &["host", "device"], &["pod", "host", "device"]][n.clamp(1, 3) - 1]
+/// Names of so many axes, the outermost first; of hosts and their devices where they are those.
+fn names(n: usize, is_of_hosts: bool) -> &'static [&'static str] {
+    match (n, is_of_hosts) {
+        (..=1, _) => &["device"],
+        (2, true) => &["host", "device"],
+        (2, false) => &["outer", "inner"],
+        _ => &["outer", "middle", "inner"],
+    }
+}
+
+/// Refuses devices that would not all do the same in the same time.
+fn devices(cluster: &Cluster, n: u64) -> Result<(), Diagnostic> {
+    let kinds = cluster.kind_names();
+    if kinds.len() > 1 {
+        let kinds: Vec<&str> = kinds.into_iter().collect();
+        let message =
+            format!("all devices run the same sharding, and these differ: {}", kinds.join(", "));
+        let hint = "give a cluster of one kind, or leave --algorithm out";
+        return Err(refused("unlike-devices", message, hint));
+    }
+    let equal = "give a cluster file of the equal hosts alone";
+    hosts::check(cluster, n).map_err(|mut error| {
+        // `--devices` is not for shardings.
+        error.hints.retain(|hint| !hint.contains("--devices"));
+        error.hint(equal)
+    })?;
+    let per_host = hosts::per_host(cluster) as u64;
+    if n > per_host && !n.is_multiple_of(per_host) {
+        let message = format!("{n} devices are no whole number of hosts of {per_host}");
+        return Err(refused("unlike-hosts", message, equal));
+    }
+    Ok(())
 }
 
 impl Setting {
@@ -45,16 +83,28 @@ impl Setting {
     ///
     /// # Errors
     /// `no-rules`, `mesh`, `unlike-hosts`.
-    pub fn of(run: Run, sizes: Option<Vec<u64>>) -> Result<Self, Diagnostic> {
-        check(&run)?;
+    pub fn of(
+        (mut run, path, flags): (Run, &Path, &ModelRequest),
+        sizes: Option<Vec<u64>>,
+    ) -> Result<Self, Diagnostic> {
+        let mut ops = None;
+        if run.graph.is_some() {
+            let flags = ModelRequest { dtype: Some(run.numbers.dtype), ..flags.clone() };
+            if let Some((found, warnings)) = Ops::of((path, flags), run.global_batch)? {
+                // That is of reading one sample.
+                run.warnings.retain(|warning| warning.code != "batch-scaled");
+                run.warnings.extend(warnings);
+                ops = Some(found);
+            }
+        }
+        check(&run, ops.is_some())?;
         let n = run.cluster.devices.len() as u64;
-        hosts::check(&run.cluster, n)?;
+        devices(&run.cluster, n)?;
         let per_host = run.system.per_host.clamp(1, n.max(1));
-        let usual = || {
-            let sizes = [n / per_host, per_host];
-            sizes.into_iter().filter(|size| *size > 1).collect::<Vec<_>>()
-        };
-        let sizes = sizes.unwrap_or_else(usual);
+        let usual: Vec<u64> =
+            [n / per_host, per_host].into_iter().filter(|size| *size > 1).collect();
+        let is_usual = sizes.as_ref().is_none_or(|sizes| *sizes == usual);
+        let sizes = sizes.unwrap_or(usual);
         if sizes.is_empty() {
             let hint = "give a cluster of two devices or more";
             return Err(refused("one-device", "one device shares nothing out".to_owned(), hint));
@@ -65,12 +115,13 @@ impl Setting {
             return Err(refused("mesh", message, "name sizes whose product is that number"));
         }
         let axis = |(name, size): (&&str, u64)| Axis { name: (*name).to_owned(), size };
-        let mesh = Mesh { axes: names(sizes.len()).iter().zip(sizes).map(axis).collect() };
+        let names = names(sizes.len(), is_usual);
+        let mesh = Mesh { axes: names.iter().zip(sizes).map(axis).collect() };
         if spreads(&mesh, per_host).is_none() {
             let message = format!("groups of an axis would lie unevenly on hosts of {per_host}");
             return Err(refused("mesh", message, "have the last axes fill whole hosts"));
         }
-        let mut setting = Self { run, mesh, pins: Vec::new() };
+        let mut setting = Self { run, ops, mesh, pins: Vec::new() };
         setting.pins = setting.with(|question| {
             let step = question.step(1, false);
             let pin = |text: &String| pinned(text, question.mesh, step.as_ref());
@@ -93,7 +144,7 @@ impl Setting {
         };
         let states = state_bytes(pricing.format, pricing.optimizer, ZeroStage::None, 1.0);
         let moved = precision::optimizer_bytes(dtype, pricing.optimizer, pricing.format);
-        let step = Step {
+        let step = decoder::Run {
             n_sequences: self.run.global_batch,
             is_collapsed: true,
             stores: true,
@@ -107,21 +158,37 @@ impl Setting {
             resident_bytes: pricing.resident,
             most_bytes: pricing.limit.map_or(f64::INFINITY, |limit| limit.as_f64()),
         };
+        let stack = pricing.stack;
+        let is_recorded = stack.launch == Launch::CudaGraphs;
+        let floor_s = pricing.constants.get(Constant::LaunchFloor);
         let leaves_host: Vec<bool> = prices.spreads.iter().map(|of| of.leaves_host()).collect();
+        let read = |samples| self.ops.as_ref().and_then(|ops| ops.read(samples));
+        let source = match self.ops {
+            Some(_) => Source::Graph(&read),
+            None => Source::Card(&self.run.model),
+        };
         then(&Question {
-            model: &self.run.model,
+            source,
             mesh: &self.mesh,
             prices: &prices,
             run: step,
             memory,
-            leaves_host: &leaves_host,
+            running: Running {
+                leaves_host: &leaves_host,
+                overlap: Overlap {
+                    data: stack.overlap_data,
+                    shared: 1.0 - stack.ring_exposed,
+                    tensor: stack.overlap_tensor,
+                },
+                launch_s: if is_recorded { 0.0 } else { floor_s },
+            },
             pins: &self.pins,
         })
     }
 }
 
 /// `NAME=PLACEMENT` or `NAME=PLACEMENT@AXIS`, of tensors that ops of a step produce.
-fn pinned(text: &str, mesh: &Mesh, step: Option<&Ops>) -> Result<Pinned, Diagnostic> {
+fn pinned(text: &str, mesh: &Mesh, step: Option<&decoder::Step>) -> Result<Pinned, Diagnostic> {
     let bad = |why: String, hint: &str| {
         Err(refused("bad-pin", format!("`--pin {text}` {why}"), hint).fact("pin", text))
     };
@@ -182,7 +249,11 @@ fn pinned(text: &str, mesh: &Mesh, step: Option<&Ops>) -> Result<Pinned, Diagnos
 }
 
 /// Refuses what has no rules.
-fn check(run: &Run) -> Result<(), Diagnostic> {
+fn check(run: &Run, is_by_ops: bool) -> Result<(), Diagnostic> {
+    if run.numbers.optimizer == Optimizer::Muon {
+        let message = "shardings do not price Muon, which needs whole matrices".to_owned();
+        return Err(refused("no-rules", message, "name another --optimizer"));
+    }
     let no_rules = |what: &str| {
         let message = format!("sharding has no rules for {what}");
         let hint = "leave --algorithm out: degrees are searched for every model";
@@ -191,8 +262,9 @@ fn check(run: &Run) -> Result<(), Diagnostic> {
     let model = &run.model;
     match () {
         () if run.layers.is_some() => no_rules("measured layers"),
-        () if model.is_of_parts() || !run.has_tokens => no_rules("a graph's own blocks"),
         () if !model.tuning.is_whole() => no_rules("adapters and frozen modules"),
+        () if is_by_ops => Ok(()),
+        () if model.is_of_parts() || !run.has_tokens => no_rules("a graph's own blocks"),
         () if model.n_predictions > 1 => no_rules("layers that predict later tokens"),
         () if model.groups.iter().any(|group| group.extra_weights > 0) => {
             no_rules("blocks with products of their own")

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use cost_model::runs::forms::model::Pricing;
 use ir::diagnostic::Diagnostic;
 use ir::units::Nanos;
-use ir::workload::Mode;
 use planner::registry::{Entry, entries, entry};
 use planner::training::doors::{Card, Layers};
 use planner::training::search::{self, Asked, Planned, Settled};
@@ -18,7 +17,7 @@ use crate::answer::beside::Beside;
 use crate::answer::energy;
 use crate::answer::exit::{CommandResult, Exit};
 use crate::answer::page::Format;
-use crate::inputs::run::setting::Setting;
+use crate::inputs::run::setting::{self, Setting};
 use crate::kinds::training::answer::Answer;
 use crate::kinds::training::plan_layered;
 use crate::kinds::training::recommended::{self, Known};
@@ -67,11 +66,7 @@ pub(crate) fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
         return Err(Diagnostic::usage("not-for-training", message)
             .hint(format!("leave --algorithm out, or name {ALGORITHM}")));
     }
-    if request.problem.workload == Some(Mode::Inference) {
-        let message = "`--workload inference` contradicts the flags of a training run";
-        return Err(Diagnostic::usage("not-for-training", message)
-            .hint("leave one out; a placement of ops is planned without --global-batch"));
-    }
+    setting::check_workload(request)?;
     recommended::applies(request)?;
     match request.objective {
         None => Ok(()),

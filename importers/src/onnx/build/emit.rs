@@ -172,6 +172,7 @@ impl Emitter<'_> {
             outputs,
             work: effort.work.clone(),
             group: None,
+            splits: ir::op::Splits::default(),
         });
     }
 }

@@ -1,7 +1,7 @@
 //! Ops of the graph, as operations are run through.
 
 use ir::id::TensorId;
-use ir::op::{Kernel, Op, Origin, Phase, Work};
+use ir::op::{Kernel, Op, Origin, Phase, Splits, Work};
 use ir::tensor::Role;
 use ir::units::Bytes;
 
@@ -46,8 +46,18 @@ impl<'t> Builder<'_, 't> {
             None => self.fresh(format!("{op_type}#{}", self.graph.ops.len())),
         };
         let phase = if is_backward { Phase::BackwardInput } else { Phase::Forward };
-        let op =
-            Op { name, op_type, module, phase, inputs, parameters, outputs, work, group: None };
+        let op = Op {
+            name,
+            op_type,
+            module,
+            phase,
+            inputs,
+            parameters,
+            outputs,
+            work,
+            group: None,
+            splits: Splits::default(),
+        };
         self.graph.ops.push(op);
     }
 

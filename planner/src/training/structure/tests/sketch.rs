@@ -84,6 +84,7 @@ impl Sketch {
             outputs: vec![output],
             work,
             group: None,
+            splits: ir::op::Splits::default(),
         });
         output
     }

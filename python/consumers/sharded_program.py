@@ -1,0 +1,581 @@
+"""Runs a sharding plan of an exported program on gloo processes and compares with the unsharded program.
+
+    sharded_program.py MODEL.pt2 PLAN.json [--fp32] [--steps 3] [--lr X] [--check] [--all] [--autograd manual|dtensor] [--json OUT]
+
+Each process walks the exported graph. Every tensor is a DTensor; before a node each input is redistributed to the
+placement that the plan states for it, the aten op runs on the local parts, and its result is wrapped with the stated
+output placement. Backward, `manual` (default): node by node in reverse; the gradient of each output is redistributed to
+what the backward entry reads, the local op is differentiated by torch.autograd, and each input's gradient is wrapped with
+the placement that the entry states. `dtensor`: one loss.backward() through DTensor.redistribute, to_local(grad_placements)
+and from_local(grad_placements).
+`--check` compares each value and each gradient with the unsharded program and names the first that differs.
+Exit status: 0 equal, 1 different, 2 an op failed.
+"""
+import argparse
+import collections
+import json
+import logging
+import math
+import os
+import pathlib
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import sharded_ops as L
+
+warnings.filterwarnings("ignore")
+logging.getLogger("torch.distributed.tensor").setLevel(logging.ERROR)
+
+
+# ---------------------------------------------------------------- unsharded
+
+def reference(program, steps, lr, keep):
+    """Losses of each step, gradients of the first, and (keep) values and gradients of all tensors of the first."""
+    params = {n: program.sources[n].clone().requires_grad_() for n in program.parameters}
+    losses, grads, values, value_grads = [], {}, {}, {}
+    for step in range(steps):
+        env = {**program.sources, **params}
+        for op in program.ops:
+            out = L.run_local(program, op, {program.name_of[i]: env[program.name_of[i]] for i in op.node.all_input_nodes},
+                              {n: ("R",) for n in op.reads}, [("R",)] * len(op.outputs), L.Where([1], (0,), lambda v, n: v))
+            # a cast that changes nothing gives the tensor itself: its gradient is kept apart
+            out = [v.view_as(v) if isinstance(v, torch.Tensor) and any(v is env[n] for n in op.reads) else v for v in out]
+            env.update(zip(op.outputs, out))
+            if op.many:
+                env[op.node.name] = out
+            if step == 0 and keep:
+                for o, v in zip(op.outputs, out):
+                    if isinstance(v, torch.Tensor) and v.requires_grad and v.is_floating_point():
+                        v.retain_grad()
+        loss = program.loss(env[program.loss_of])
+        for p in params.values():
+            p.grad = None
+        loss.backward()
+        losses.append(loss.item())
+        with torch.no_grad():
+            if step == 0:
+                grads = {n: p.grad.clone() if p.grad is not None else None for n, p in params.items()}
+                if keep:
+                    for n, v in env.items():
+                        if isinstance(v, torch.Tensor):
+                            values[n] = v.detach().clone()
+                            if v.grad is not None:
+                                value_grads[n] = v.grad.detach().clone()
+            for p in params.values():
+                if p.grad is not None:
+                    p -= lr * p.grad
+    return losses, grads, values, value_grads
+
+
+def choose_rate(program):
+    """A rate at which the first step lowers the loss by about a twentieth, by its first-order change."""
+    losses, grads, _, _ = reference(program, 1, 0.0, False)
+    square = sum(g.pow(2).sum().item() for g in grads.values() if g is not None)
+    return 0.05 * abs(losses[0]) / max(square, 1e-30)
+
+
+# ---------------------------------------------------------------- counting
+
+class Counter(TorchDispatchMode):
+    """Counts functional collectives by kind, axis and bytes (elements at the size they have in the file)."""
+
+    def __init__(self, axis_of, shrink):
+        super().__init__()
+        self.axis_of, self.shrink = axis_of, shrink
+        self.totals = collections.defaultdict(lambda: [0, 0])
+        self.current = None
+        self.by_tensor = collections.defaultdict(list)
+        self.on = False
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        name = func._schema.name
+        if self.on and name.startswith(("_c10d_functional::", "c10d_functional::", "_dtensor::")) and "wait" not in name and "wrap_tensor" not in name:
+            kind = name.split("::")[1]
+            axis = next((self.axis_of[a] for a in [*args, *(kwargs or {}).values()] if isinstance(a, str) and a in self.axis_of), "?")
+            x, y = args[0], out
+            size = max(x.numel(), y.numel() if isinstance(y, torch.Tensor) else 0) * x.element_size()
+            if x.dtype == torch.float64 and self.shrink:
+                size //= 2
+            t = self.totals[(kind, axis)]
+            t[0] += 1
+            t[1] += size
+            if self.current is not None:
+                self.by_tensor[self.current].append((kind, axis, size))
+        return out
+
+
+# ---------------------------------------------------------------- one process
+
+class Failed(Exception):
+    pass
+
+
+class Keep(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, keep):
+        return x.clone() if keep else torch.zeros_like(x)
+
+    @staticmethod
+    def backward(ctx, g):
+        return g, None
+
+
+class Runner:
+    def __init__(self, program, plan, rank, options, reference_values):
+        self.program, self.plan, self.rank, self.options = program, plan, rank, options
+        names = plan.axes
+        self.mesh = init_device_mesh("cpu", tuple(plan.mesh), mesh_dim_names=tuple(names))
+        self.at = tuple(self.mesh.get_coordinate())
+        axis_of = {self.mesh.get_group(i).group_name: a for i, a in enumerate(names)}
+        self.counter = Counter(axis_of, program.double)
+        self.values, self.grads = reference_values
+        self.mismatches, self.notes = [], []
+        self.R = plan.R
+        self.adapted = collections.defaultdict(set)
+
+    # placements
+    def torch_placements(self, p):
+        return tuple(Replicate() if x == "R" else Partial() if x == "P" else Shard(x) for x in p)
+
+    def strings(self, d):
+        return tuple("R" if p.is_replicate() else "P" if p.is_partial() else p.dim for p in d.placements)
+
+    def wrap(self, local, p, shape, grad=None):
+        expected = L.local_shape(shape, p, self.plan.mesh, self.at)
+        if list(local.shape) != expected:
+            raise Failed(f"the local result is {list(local.shape)}, by its placement {L.show(p)} of {list(shape)} it is {expected}")
+        stride = torch.empty(shape, device="meta").stride()
+        return DTensor.from_local(local.contiguous(), self.mesh, self.torch_placements(p), run_check=False, shape=torch.Size(shape), stride=stride,
+                                  **({"grad_placements": self.torch_placements(grad)} if grad is not None else {}))
+
+    def move(self, d, p, what):
+        now = self.strings(d)
+        if now == p:
+            return d
+        self.counter.current = (what, L.show(now), L.show(p))
+        try:
+            dtype = d.dtype
+            # DTensor refuses R -> P: the first rank of the axis keeps the value, the others have nought
+            fresh = [a for a, (x, y) in enumerate(zip(now, p)) if y == "P" and x != "P"]
+            if fresh:
+                between = tuple("R" if a in fresh else x for a, x in enumerate(p))
+                d = self.move(d, between, what)
+                local = Keep.apply(d.to_local(grad_placements=self.torch_placements(L.of_gradient(between))), all(self.at[a] == 0 for a in fresh))
+                return self.wrap(local, p, d.shape, L.of_gradient(p))
+            if dtype.is_floating_point:
+                return d.redistribute(placements=self.torch_placements(p))
+            # gloo has no booleans, and R -> P divides: whole numbers go as doubles
+            if dtype == torch.bool:
+                d = d.to(torch.uint8)
+            if any(x == "P" for x in (*p, *now)):
+                d = d.to(torch.float64)
+            return d.redistribute(placements=self.torch_placements(p)).to(dtype)
+        finally:
+            self.counter.current = None
+
+    def total(self, op):
+        def total(count, name):
+            count = count.clone()
+            for axis, p in enumerate(self.plan.input_placement(op, name, self.R)):
+                if L.is_split(p):
+                    dist.all_reduce(count, group=self.mesh.get_group(axis))
+            return count
+        return total
+
+    def where(self, op):
+        return L.Where(self.plan.mesh, self.at, self.total(op))
+
+    def fail(self, op, which, x, ins, outs):
+        shapes = ", ".join(f"{n} {list(self.program.meta[n][0])} {L.show(p)}" for n, p in ins.items())
+        text = x if isinstance(x, str) else f"{type(x).__name__}: {str(x).splitlines()[0] if str(x) else ''}"
+        given = ", ".join(f"{o} {list(self.program.meta[o][0]) if o in self.program.meta else ''} {L.show(p)}" for o, p in outs)
+        return f"{which} of {op.outputs[0]} ({op.node.target}): {text}\n      claimed: {shapes} -> {given}"
+
+    def compare(self, which, op, name, d, expected, ins, outs):
+        whole = self.move(d, self.R, None).to_local()
+        w = L.wrong(whole.detach(), expected, 1e-8 if self.program.double else 1e-4)
+        if w:
+            self.mismatches.append(self.fail(op, which, f"{name} {w}", ins, outs))
+
+    # one step
+    def start(self):
+        self.rest = {}
+        for n, v in self.program.sources.items():
+            if not isinstance(v, torch.Tensor):
+                continue
+            p = self.plan.rest.get(n, self.R)
+            self.rest[n] = self.wrap(L.cut(v, p, self.plan.mesh, self.at).clone(), p, v.shape)
+
+    def forward(self, check):
+        program, plan = self.program, self.plan
+        manual = self.options["autograd"] == "manual"
+        env, self.tape, self.cache = {}, [], {}
+        self.wants = set(program.parameters)
+        for n, v in program.sources.items():
+            env[n] = self.rest.get(n, v)
+        for op in program.ops:
+            listed = op.node in plan.forward
+            if not listed and op.node not in program.live:
+                continue
+            follow = not listed and L.is_identity(op.node)
+            ins = {}
+            for n in op.reads:
+                ins[n] = plan.input_placement(op, n, self.R) if not follow else self.strings(env[n])
+            outs = [plan.output_placement(op, o) for o in op.outputs] if not follow else [ins[op.reads[0]]]
+            pairs = list(zip(op.outputs, outs))
+            try:
+                gives = {}
+                if not manual:
+                    for _, _, _, g in plan.backward_of(op):
+                        gives.update({n: p for n in op.reads if (p := plan.lookup(g, n)) is not None})
+                    if not plan.backward_of(op):
+                        gives = {n: L.of_gradient(ins[n]) if follow else self.R for n in op.reads}
+                local = {}
+                for i in op.node.all_input_nodes:
+                    n = program.name_of[i]
+                    if n not in ins:
+                        local[n] = env[n]
+                        continue
+                    key = (n, ins[n])
+                    if key not in self.cache:
+                        self.cache[key] = self.move(env[n], ins[n], n)
+                    d = self.cache[key]
+                    if manual:
+                        local[n] = d.to_local().detach().requires_grad_(n in self.wants)
+                    elif n in gives:
+                        local[n] = d.to_local(grad_placements=self.torch_placements(gives[n]))
+                    else:
+                        local[n] = d.to_local().detach()
+                where = self.where(op)
+                on, self.counter.on = self.counter.on, False  # an op's own work is no collective of the plan
+                results = L.run_local(program, op, local, ins, outs, where)
+                self.counter.on = on
+                for a in where.adapted:
+                    self.adapted[a].add(op.outputs[0])
+                reads = {}
+                if not manual:
+                    for _, _, grads, _ in plan.backward_of(op):
+                        reads.update(grads)
+                for (o, p), v in zip(pairs, results):
+                    if not isinstance(v, torch.Tensor):
+                        env[o] = v
+                        continue
+                    if v.requires_grad:
+                        self.wants.add(o)
+                    if manual:
+                        env[o] = self.wrap(v.detach(), p, program.meta[o][0])
+                    else:
+                        gp = plan.lookup(reads, o) or L.of_gradient(p)
+                        env[o] = self.wrap(v, p, program.meta[o][0], gp)
+                if op.many:
+                    env[op.node.name] = results
+                if manual and any(isinstance(v, torch.Tensor) and v.requires_grad for v in results):
+                    self.tape.append((op, ins, outs, local, results))
+            except Exception as x:
+                raise Failed(self.fail(op, "forward", x, ins, pairs)) from x
+            if check:
+                for o, p in pairs:
+                    if isinstance(env[o], DTensor):
+                        self.compare("forward", op, o, env[o], self.values[o], ins, pairs)
+        self.env = env
+        return self.move(env[program.loss_of], self.R, "loss")
+
+    def gather(self, parts, p, what):
+        """The sum of contributions, in placement p: equal placements are summed first."""
+        sums = {}
+        for d in parts:
+            k = self.strings(d)
+            sums[k] = self.wrap(sums[k].to_local() + d.to_local(), k, d.shape) if k in sums else d
+        total = None
+        for k, d in sums.items():
+            d = self.move(d, p, what)
+            total = d if total is None else self.wrap(total.to_local() + d.to_local(), p, d.shape)
+        return total
+
+    def backward(self, loss_whole, check):
+        program, plan = self.program, self.plan
+        contributions = collections.defaultdict(list)
+        x = loss_whole.to_local().detach().requires_grad_()
+        g, = torch.autograd.grad(program.loss(x), x)
+        contributions[program.loss_of].append(self.wrap(g, self.R, g.shape))
+        for op, ins, outs, local, results in reversed(self.tape):
+            back = [(k, o) for k, (o, v) in enumerate(zip(op.outputs, results)) if isinstance(v, torch.Tensor) and v.requires_grad and contributions[o]]
+            if not back:
+                continue
+            needed = [n for n in op.reads if n in self.wants]
+            stated = plan.backward_of(op)
+            follow = op.node not in plan.forward and L.is_identity(op.node)
+            if follow:
+                contributions[op.reads[0]] += contributions[op.outputs[0]]  # a folded copy: its gradients are its source's
+                continue
+            if not stated:
+                if op.node in plan.forward:
+                    self.notes.append(f"no backward entry of {op.outputs[0]} ({op.node.target}), though a gradient comes to it: taken as R")
+                p = {n: L.of_gradient(ins[n]) if follow else self.R for n in needed}
+                stated = [(None, {}, {}, p)]
+            for b, reads, grads, gives in stated:
+                gives = {n: p for n in needed if (p := plan.lookup(gives, n)) is not None}
+                if not gives:
+                    continue
+                gp = {o: plan.lookup(grads, o) or L.of_gradient(outs[k]) for k, o in back}
+                if b is None and not follow:
+                    gp = {o: self.R for _, o in back}
+                pairs = [(f"{n}.grad", p) for n, p in gives.items()]
+                try:
+                    gy = {o: self.gather(contributions[o], gp[o], f"{o}.grad") for _, o in back}
+                    if check:
+                        for _, o in back:
+                            if o in self.grads:
+                                self.compare("gradient that comes to", op, f"{o}.grad", gy[o], self.grads[o], ins, pairs)
+                                self.grads.pop(o)
+                    lp = {n: plan.lookup(reads, n) or ins[n] for n in op.reads}
+                    for n in op.reads:
+                        if plan.lookup(reads, n) is None and n in gives and (grads or reads) and L.of_gradient(gives[n]) != L.of_gradient(ins[n]):
+                            lp[n] = tuple(i if g_ == "P" and i in ("R", "P") else L.of_gradient((g_,))[0] for g_, i in zip(gives[n], ins[n]))
+                    same_shape = all(L.of_gradient(outs[k]) == L.of_gradient(gp[o]) for k, o in back)
+                    if str(op.node.target) == "aten.linear.default":
+                        loc = {n: self.move(self.env[n], lp[n], f"{n}.stored").to_local().detach() for n in op.reads if plan.lookup(reads, n) is not None}
+                        got = L.linear_gradients(program, op, loc, gy[op.outputs[0]].to_local(), gives)
+                        for (n, p), v in zip(gives.items(), got):
+                            contributions[n].append(self.wrap(v, p, program.meta[n][0]))
+                        continue
+                    if all(lp[n] == ins[n] for n in op.reads) and same_shape:
+                        loc, res = local, results
+                    else:
+                        # the saved values lie otherwise than in the forward pass: the op again, on those parts
+                        loc = dict(local)
+                        for n in op.reads:
+                            loc[n] = self.move(self.env[n], lp[n], f"{n}.stored").to_local().detach().requires_grad_(n in gives)
+                        res = L.run_local(program, op, loc, lp, [gp[o] if o in gp else outs[k] for k, o in enumerate(op.outputs)], self.where(op))
+                    got = torch.autograd.grad([res[k] for k, _ in back], [loc[n] for n in gives], [gy[o].to_local() for _, o in back],
+                                              allow_unused=True, retain_graph=True)
+                    for (n, p), v in zip(gives.items(), got):
+                        if v is None:
+                            v = torch.zeros_like(loc[n])
+                        contributions[n].append(self.wrap(v, p, program.meta[n][0]))
+                except Exception as x:
+                    raise Failed(self.fail(op, f"backward ({b.name if b else 'not in the plan'})", x, {**ins, **{}}, pairs)) from x
+        out = {}
+        for n in program.parameters:
+            if contributions[n]:
+                out[n] = self.gather(contributions[n], plan.rest.get(n, self.R), f"{n}.grad")
+        return out
+
+    def step(self, check):
+        if self.options["autograd"] == "manual":
+            with torch.enable_grad():
+                loss = self.forward(check)
+            return loss, self.backward(loss, check)
+        for n in self.program.parameters:
+            self.rest[n] = self.rest[n].detach().requires_grad_()
+        loss = self.forward(check)
+        value = self.program.loss(loss.to_local())
+        value.backward()
+        out = {}
+        for n in self.program.parameters:
+            if self.rest[n].grad is not None:
+                out[n] = self.move(self.rest[n].grad, self.plan.rest.get(n, self.R), f"{n}.grad")
+        return loss, out
+
+
+def work(rank, size, model, plan_path, options, folder):
+    try:
+        torch.set_num_threads(1)
+        if not options["fp32"]:
+            torch.set_default_dtype(torch.float64)
+        import datetime
+        dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=size, timeout=datetime.timedelta(seconds=120))
+        program = L.Program(model, not options["fp32"])
+        plan = L.Plan(plan_path, program)
+        ref = torch.load(f"{folder}/reference.pt", mmap=True)
+        r = Runner(program, plan, rank, options, (ref["values"], ref["value_grads"]))
+        r.start()
+        answer = {"losses": [], "grads": {}, "notes": plan.notes}
+        with r.counter:
+            for step in range(options["steps"]):
+                first = step == 0
+                check = first and options["check"]
+                r.counter.on = first and not check
+                loss, grads = r.step(check)
+                r.counter.on = False
+                value = program.loss(loss.to_local().detach()).item()
+                answer["losses"].append(value)
+                with torch.no_grad():
+                    if first:
+                        for n, g in grads.items():
+                            answer["grads"][n] = r.move(g.detach(), r.R, None).to_local().clone()
+                    for n, g in grads.items():
+                        d = r.rest[n]
+                        r.rest[n] = r.wrap(d.to_local().detach() - options["lr"] * g.to_local().detach(), r.strings(d), d.shape)
+        answer["totals"] = {f"{k} {a}": v for (k, a), v in r.counter.totals.items()}
+        answer["by_tensor"] = {"|".join(map(str, k)): v for k, v in r.counter.by_tensor.items()}
+        answer["mismatches"], answer["notes"] = r.mismatches, sorted(set(plan.notes + r.notes))
+        answer["adapted"] = {k: sorted(v) for k, v in r.adapted.items()}
+        torch.save(answer, f"{folder}/answer{rank}.pt")
+        dist.barrier()
+        dist.destroy_process_group()
+    except Exception as x:
+        with open(f"{folder}/failed{rank}", "w") as f:
+            f.write(str(x) if isinstance(x, Failed) else "".join(traceback.format_exception(x)[-12:]))
+            if isinstance(x, Failed) and x.__cause__ is not None and options["trace"]:
+                f.write("".join(traceback.format_exception(x.__cause__)))
+        os._exit(3)
+
+
+def said(p):
+    """A placement of `redistributions`, a list or a string, as `show` writes it."""
+    import re
+    return ",".join(re.findall(r"S\(\d+\)|R|P", p if isinstance(p, str) else ",".join(p)))
+
+
+def judge(model, plan_path, options):
+    """Gives (status, lines, figures)."""
+    lines = []
+    t = time.time()
+    program = L.Program(model, not options["fp32"])
+    plan = L.Plan(plan_path, program)
+    size = math.prod(plan.mesh)
+    if options["lr"] is None:
+        options = {**options, "lr": choose_rate(program)}
+    with tempfile.TemporaryDirectory(prefix="judge-") as folder:
+        losses, grads, values, value_grads = reference(program, options["steps"], options["lr"], options["check"])
+        torch.save({"values": values, "value_grads": value_grads}, f"{folder}/reference.pt")
+        context = mp.get_context("spawn")
+        processes = [context.Process(target=work, args=(r, size, model, plan_path, options, folder)) for r in range(size)]
+        for p in processes:
+            p.start()
+        while any(p.is_alive() for p in processes):
+            time.sleep(0.1)
+            if any(p.exitcode not in (None, 0) for p in processes):
+                time.sleep(1.0)
+                for p in processes:
+                    if p.is_alive():
+                        p.terminate()
+        for p in processes:
+            p.join()
+        head = f"{pathlib.Path(model).name} with {plan_path} on {' x '.join(f'{a} {n}' for a, n in zip(plan.axes, plan.mesh))}, {'fp32' if options['fp32'] else 'fp64'}, {options['autograd']} backward"
+        lines.append(head)
+        failures = {r: open(f"{folder}/failed{r}").read() for r in range(size) if os.path.exists(f"{folder}/failed{r}")}
+        if failures or any(not os.path.exists(f"{folder}/answer{r}.pt") for r in range(size)):
+            # ranks whose partner died fail too: those that name an op with another cause first
+            order = sorted(failures.items(), key=lambda kv: ("onnection" in kv[1] or "imed out" in kv[1], kv[0]))
+            for n in plan.notes[:None if options["all"] else 20]:
+                lines.append(f"  note: {n}")
+            for r, text in order[:1] or [(None, "a process ended without a word")]:
+                lines.append(f"  FAILED on rank {r}: {text}")
+            return 2, lines, {"failed": True}
+        answers = [torch.load(f"{folder}/answer{r}.pt") for r in range(size)]
+    a = answers[0]
+    bad = False
+    for n in a["notes"][:None if options["all"] else 20]:
+        lines.append(f"  note: {n}")
+    if len(a["notes"]) > 20 and not options["all"]:
+        lines.append(f"  note: ... {len(a['notes']) - 20} more (--all)")
+    loss_error = max(abs(x - y) / max(abs(y), 1e-30) for b in answers for x, y in zip(b["losses"], losses))
+    if any(math.isnan(x) for b in answers for x in b["losses"]):
+        loss_error = math.inf
+    largest = max(g.abs().max().item() for g in grads.values() if g is not None)
+    errors = {}
+    for n, g in grads.items():
+        got = a["grads"].get(n)
+        if g is None:
+            if got is not None and got.abs().max() > 0:
+                errors[n] = math.inf
+            continue
+        if got is None:
+            errors[n] = 0.0 if g.abs().max() == 0 else math.inf
+            continue
+        scale = max(g.abs().max().item(), 1e-6 * largest)
+        errors[n] = max(((b["grads"][n] - g).abs().max() / scale).nan_to_num(nan=math.inf).item() for b in answers)
+    worst = max(errors.values())
+    tolerance = 1e-5 if options["fp32"] else 1e-9
+    bad = loss_error > tolerance or worst > (1e-4 if options["fp32"] else 1e-9)
+    lines.append(f"  losses unsharded {' '.join(f'{x:.10g}' for x in losses)} (rate {options['lr']:.3g})")
+    lines.append(f"  losses by plan   {' '.join(f'{x:.10g}' for x in a['losses'])}")
+    lines.append(f"  greatest relative error: losses {loss_error:.3g}, gradients {worst:.3g} of {len(errors)} parameters{'  DIFFERENT' if bad else '  equal'}")
+    wrong_ones = sorted(((e, n) for n, e in errors.items() if e > (1e-4 if options["fp32"] else 1e-9)), reverse=True)
+    for e, n in wrong_ones[:None if options["all"] else 8]:
+        lines.append(f"    gradient of {n}: {e:.3g}")
+    if len(wrong_ones) > 8 and not options["all"]:
+        lines.append(f"    ... and {len(wrong_ones) - 8} more")
+    if options["check"]:
+        lines.append(f"  checked each value and gradient: {len(a['mismatches'])} differ" + ("; the first:" if a["mismatches"] else ""))
+        for m in a["mismatches"][:None if options["all"] else 3]:
+            lines.append("    " + m)
+    for k, v in a["adapted"].items():
+        lines.append(f"  adapted: {k} ({len(v)} ops, {', '.join(v[:3])})")
+    if not options["check"]:
+        lines.append("  collectives of a rank in the first step (bytes: the larger of input and output of the call, floats at 4 bytes):")
+        for k, (n, b) in sorted(a["totals"].items()):
+            lines.append(f"    {k}: {n} calls, {b} bytes")
+        planned = collections.defaultdict(lambda: [0, 0])
+        for r in plan.redistributions:
+            for c in r.get("collectives", []):
+                t_ = planned[(c["operation"], c["axis"])]
+                t_[0] += r.get("times", 1) or 1
+                t_[1] += (r.get("bytes") or 0) * (r.get("times", 1) or 1)
+        lines.append("  collectives by the plan (bytes: those of the redistribution, as stated):")
+        for (o, x), (n, b) in sorted(planned.items()):
+            lines.append(f"    {o} {x}: {n} times, {b} bytes")
+        run = {tuple(k.split("|")) for k in a["by_tensor"]}
+        plans = set()
+        for r in plan.redistributions:
+            m = L.GRAD.match(r["tensor"])
+            name = f"{m.group(1)}.grad" if m else r["tensor"].removesuffix(".stored")
+            plans.add((name, said(r["from"]), said(r["to"])))
+        lines.append(f"  redistributions with collectives: {len(run)} run, {len(plans)} planned, {len(run & plans)} the same by tensor, from and to")
+        for text, some in (("run, not planned", run - plans), ("planned, not run", plans - run)):
+            for x in sorted(some)[:None if options["all"] else 6]:
+                lines.append(f"    {text}: {x[0]}  {x[1]} -> {x[2]}")
+        if options["all"]:
+            lines.append("  by tensor, as run:")
+            for k, v in a["by_tensor"].items():
+                lines.append(f"    {k.replace('|', '  ')}: " + ", ".join(f"{kind} {axis} {size}" for kind, axis, size in v))
+            lines.append("  by tensor, as planned:")
+            for r in plan.redistributions:
+                lines.append(f"    {r.get('tensor')}  {r.get('from')}  {r.get('to')}: {r.get('collectives')} {r.get('bytes')} x {r.get('times')}")
+    lines.append(f"  {time.time() - t:.1f} s")
+    return (1 if bad else 0), lines, {"loss_error": loss_error, "gradient_error": worst, "losses": losses, "plan_losses": a["losses"], "totals": a["totals"],
+                                      "by_tensor": a["by_tensor"], "notes": a["notes"], "errors": errors, "mismatches": a["mismatches"]}
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("model")
+    p.add_argument("plans", nargs="+")
+    p.add_argument("--fp32", action="store_true")
+    p.add_argument("--steps", type=int, default=3)
+    p.add_argument("--lr", type=float)
+    p.add_argument("--check", action="store_true")
+    p.add_argument("--all", action="store_true")
+    p.add_argument("--trace", action="store_true", help="the Python stack of a failed op")
+    p.add_argument("--autograd", choices=["manual", "dtensor"], default="manual")
+    p.add_argument("--json")
+    a = p.parse_args()
+    torch.set_num_threads(1)
+    if not a.fp32:
+        torch.set_default_dtype(torch.float64)
+    worst, document = 0, {}
+    for plan in a.plans:
+        status, lines, figures = judge(a.model, plan, vars(a))
+        print("\n".join(lines), flush=True)
+        worst = max(worst, status)
+        document[plan] = {"status": status, **figures}
+    if a.json:
+        json.dump(document, open(a.json, "w"), indent=1, default=str)
+    sys.exit(worst)
+
+
+if __name__ == "__main__":
+    main()
