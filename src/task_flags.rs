@@ -83,7 +83,11 @@ const SERVING: [&str; 13] = [
 const MEANINGS: [(Task, &str, &str); 17] = [
     (Task::Train, "algorithm", "Algorithm, such as search-3d or fsmoe"),
     (Task::Train, "objective", "step-time, energy-per-token or cost-per-token"),
-    (Task::Train, "pin", "Fix a setting, such as tensor=8 or recompute=none"),
+    (
+        Task::Train,
+        "pin",
+        "Fix a setting, such as tensor=8; with --algorithm sharding a placement: mlp.up.weight=S(1)@device",
+    ),
     (Task::Train, "executor", "Limit to what a launcher runs, such as megatron; or any"),
     (Task::Train, "phase", "training, with an algorithm of streams or experts"),
     (Task::Place, "pin", "Run these ops only on this device"),

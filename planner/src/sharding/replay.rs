@@ -29,8 +29,10 @@ pub struct Replayed {
     pub update_s: f64,
     /// Collectives of parameters and gradients.
     pub parameters_s: f64,
-    /// All other collectives.
+    /// All other collectives, as far as ops wait for them.
     pub activations_s: f64,
+    /// The rest of these, which runs beside products.
+    pub beside_s: f64,
 }
 
 impl Replayed {
@@ -344,7 +346,7 @@ impl<'a> Lowered<'a> {
             after.extend(ahead.map(|at| self.ends[at]));
         }
         let is_split = |of: &Placement| of.iter().any(|part| matches!(part, Part::Split(_)));
-        let mut beside_s = seconds;
+        let (whole_s, mut beside_s) = (seconds, seconds);
         match self.parameters[tensor] {
             Some(_) if is_split(from) || is_split(to) => beside_s *= self.overlap.shared,
             Some(_) => beside_s *= self.overlap.data,
@@ -357,7 +359,10 @@ impl<'a> Lowered<'a> {
         };
         match self.parameters[tensor].is_some() {
             true => self.replayed.parameters_s += seconds,
-            false => self.replayed.activations_s += seconds,
+            false => {
+                self.replayed.activations_s += seconds;
+                self.replayed.beside_s += whole_s - seconds;
+            }
         }
         if beside_s < seconds {
             let waits = self.piece(0, seconds - beside_s, after);

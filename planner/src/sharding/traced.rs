@@ -98,7 +98,7 @@ impl Traced<'_> {
     /// A new tensor of the form of one of the graph.
     fn like(&mut self, tensor: TensorId, name: &str) -> usize {
         let of = self.graph.tensor(tensor);
-        let n: u64 = of.shape.iter().product();
+        let n = of.shape.iter().fold(1, |n: u64, size| n.saturating_mul(*size));
         let number = self.of.tensor(name, &of.shape);
         self.of.tensors[number].element_bytes = of.bytes.as_f64() / (n.max(1)) as f64;
         number
@@ -470,7 +470,10 @@ fn factors(op: &Op) -> Option<[TensorId; 2]> {
 
 /// Whether a view has all elements of what it names, once.
 fn is_renamed(graph: &Ops, op: &Op) -> bool {
-    let n = |of: &TensorId| graph.tensor(*of).shape.iter().product::<u64>();
+    let n = |of: &TensorId| {
+        let shape = &graph.tensor(*of).shape;
+        shape.iter().fold(1, |n: u64, size| n.saturating_mul(*size))
+    };
     let read = op.inputs.first().or_else(|| op.parameters.first()).map(n);
     matches!(&op.outputs[..], [one] if Some(n(one)) == read)
 }

@@ -416,6 +416,7 @@ pub fn expose(graph: &mut Graph, exposed: Exposed) {
 #[cfg(test)]
 mod tests {
     use super::super::goldens::mesh;
+    use super::super::graph::Strategy;
     use super::super::program::stated;
     use super::*;
     const FAST: (u64, f64, f64) = (8, 10e-6, 300e9);

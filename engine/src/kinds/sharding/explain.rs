@@ -6,7 +6,7 @@ use documents::plan::sharding::{ShardedOpDocument, ShardingDocument, TemplateFig
 use ir::diagnostic::Diagnostic;
 use ir::units::{Bytes, Nanos};
 use planner::run::{Control, Limits};
-use planner::sharding::program;
+use planner::sharding::{Op, program};
 use serde_json::{Value, json};
 
 use super::Sharding;
@@ -71,7 +71,12 @@ fn of_op(
     (rows, page): (Rows, &Page),
 ) -> Result<Value, Diagnostic> {
     let graph = &on.judged.step.graph;
-    let Some(at) = graph.ops.iter().position(|op| op.name == name) else {
+    // A name without its layers is of the first that have it.
+    let is_named = |op: &Op| {
+        let of_layer = op.name.strip_prefix("layers.").and_then(|rest| rest.split_once('.'));
+        op.name == name || of_layer.is_some_and(|(_, short)| short == name)
+    };
+    let Some(at) = graph.ops.iter().position(is_named) else {
         let names: Vec<&str> = graph.ops.iter().map(|op| op.name.as_str()).collect();
         let message = format!("the step has no op `{name}`");
         return Err(Diagnostic::usage("unknown-op", message)
@@ -92,7 +97,7 @@ fn of_op(
         })
         .collect();
     all.sort_by(|one, other| one.2.total_cmp(&other.2));
-    let columns = Column::row("inputs | outputs | #us per layer | #added cost, ms");
+    let columns = Column::row("inputs | outputs | #us per call | #added cost, ms");
     let n_inputs = graph.ops[at].inputs.len();
     let table = all.iter().map(|(words, seconds, more)| {
         let (inputs, outputs) = words.split_at(n_inputs);
@@ -101,7 +106,7 @@ fn of_op(
     });
     rows.table(&columns, table, page);
     if all.iter().any(|(_, _, more)| more.is_infinite()) {
-        page.line("-: a neighbouring op's tensor cannot be redistributed to this placement");
+        page.line("-: no collective makes this placement from a neighbour's tensor");
     }
     let documents = all.iter().map(|(words, seconds, more)| {
         json!({ "placements": words, "op_seconds": seconds, "step_seconds_more": more })

@@ -77,7 +77,7 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Progress<'_>) -> CommandResu
     };
     let plan = document(&setting, &planned, &used.to_string());
     let replayed = planned.replayed;
-    let collective_s = replayed.parameters_s + replayed.activations_s;
+    let collective_s = replayed.parameters_s + replayed.activations_s + replayed.beside_s;
     let n = planned.accumulation as f64;
     let figures = ShardingFigures {
         seconds: planned.seconds(),
@@ -156,7 +156,7 @@ fn conflicting((setting, request): (&Setting, &PlanRequest), conflict: &Conflict
             let recompute = if setting.ops.is_none() { ", with and without recompute" } else { "" };
             format!("no sharding fits in {alone} (power-of-two micro-batch counts{recompute})")
         }
-        [alone] => format!("no sharding meets {alone}"),
+        [alone] => format!("no sharding meets {alone}: no combination of splits divides evenly"),
         [first @ .., last] => {
             let is_least = match conflict.is_minimal {
                 true => "; without any one of them, the others can be met",
@@ -195,7 +195,10 @@ fn conflicting((setting, request): (&Setting, &PlanRequest), conflict: &Conflict
 fn screen(setting: &Setting, found: &FoundDocument<ShardingFigures>, page: &Page) -> Screen {
     let figures = &found.figures;
     let run = &setting.run;
-    let step = format!("training step of {} x {} tokens", run.global_batch, run.sequence);
+    let step = match run.has_tokens {
+        true => format!("training step of {} x {} tokens", run.global_batch, run.sequence),
+        false => format!("training step of {} samples", run.global_batch),
+    };
     let mut screen = Screen::of_step(&found.plan, &step, &load::describe(&run.cluster));
     let stated = found.plan.sharding.clone().unwrap_or_default();
     let again = if stated.recompute { ", full recompute" } else { "" };

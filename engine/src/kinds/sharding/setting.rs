@@ -235,8 +235,8 @@ fn pinned(text: &str, mesh: &Mesh, step: Option<&decoder::Step>) -> Result<Pinne
                 .collect();
             if !all.contains(&decided::part(part)) {
                 let all: Vec<String> = all.into_iter().collect();
-                let why = format!("places `{name}` as no strategy does");
-                return bad(why, &format!("use {}", all.join(", ")));
+                let why = format!("also covers `{name}`, which no strategy places so");
+                return bad(why, &format!("it may be {}", all.join(", ")));
             }
             tensors.insert((*name).clone());
         }
@@ -251,7 +251,7 @@ fn pinned(text: &str, mesh: &Mesh, step: Option<&decoder::Step>) -> Result<Pinne
 /// Refuses what has no rules.
 fn check(run: &Run, is_by_ops: bool) -> Result<(), Diagnostic> {
     if run.numbers.optimizer == Optimizer::Muon {
-        let message = "shardings do not price Muon, which needs whole matrices".to_owned();
+        let message = "shardings do not support Muon, which needs whole matrices".to_owned();
         return Err(refused("no-rules", message, "name another --optimizer"));
     }
     let no_rules = |what: &str| {
