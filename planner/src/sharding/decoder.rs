@@ -9,6 +9,7 @@ use ir::card::{Head, ModelCard, TransformerCard};
 use super::attention;
 use super::feed_forward;
 use super::graph::Graph;
+use super::later;
 use super::lettered::Lettered;
 pub use super::lettered::Run;
 use super::rules::{cross_entropy, embedding, embedding_backward};
@@ -43,20 +44,29 @@ pub struct Step {
     pub stored: Vec<usize>,
 }
 
-/// The graph of a step. None of parts that have no card, and of layers that predict a later token.
+/// The graph of a step. None of parts that have no card, and of blocks with products of their own that are no modules
+/// which predict a later token.
 #[must_use]
 pub fn step(model: &ModelCard, run: &Run) -> Option<Step> {
     let Run { n_sequences, is_collapsed, .. } = *run;
     let groups: Vec<_> = model.groups.iter().filter(|group| group.n_blocks > 0).collect();
     let card = &groups.first()?.card;
-    if groups.iter().any(|group| group.part.is_some() || group.extra_weights > 0) {
-        return None;
+    let n_blocks: u32 = groups.iter().map(|group| group.n_blocks).sum();
+    let n_layers = n_blocks.checked_sub(model.n_predictions.saturating_sub(1))?;
+    let mut before = 0;
+    for group in &groups {
+        let joins = if before >= n_layers { later::weights(card.hidden) } else { 0 };
+        if group.part.is_some() || group.extra_weights != joins {
+            return None;
+        }
+        before += group.n_blocks;
     }
     let mut of = Lettered::new(&[
         ('b', n_sequences),
         ('s', card.sequence),
         ('h', card.hidden),
         ('v', card.vocabulary),
+        (later::JOINED, card.hidden),
     ]);
     (of.run, of.element_bytes) = (*run, run.element_bytes[0]);
     let table = of.parameter("embedding.weight", "vh");
@@ -64,48 +74,85 @@ pub fn step(model: &ModelCard, run: &Run) -> Option<Step> {
     of.graph.tensors[ids].element_bytes = 8.0;
     let mut x = of.add("embedding", 0.0, &[ids, table], "bsh", embedding());
     let (mut layers, mut first) = (Vec::new(), 0);
+    let (mut modules, mut ends) = (Vec::new(), Vec::new());
     for group in groups {
-        let (n, times) = if is_collapsed { (1, group.n_blocks) } else { (group.n_blocks, 1) };
+        let is_later = first >= n_layers;
+        let is_one = is_collapsed && !is_later;
+        let (n, times) = if is_one { (1, group.n_blocks) } else { (group.n_blocks, 1) };
         for _ in 0..n {
             let name = match times {
                 1 => format!("layers.{first}"),
                 _ => format!("layers.{first}-{}", first + times - 1),
             };
             first += times;
+            if is_later {
+                ends.push(x);
+                let (module, joined) = later::forward(&mut of, &name, [x, ids, table]);
+                modules.push(module);
+                x = joined;
+            }
             let (layer, next) = forward(&mut of, &group.card, (name, times, n_sequences), x);
             layers.push(layer);
             x = next;
         }
     }
-    let last = of.each("norm", &[x], NORM);
+    ends.push(x);
     let head = match card.head {
         Head::Tied => table,
         Head::Separate => of.parameter("head.weight", "vh"),
     };
-    let logits = of.einsum("head", [last, head], "bsv");
-    let d_logits = of.add(LOSS, 0.0, &[logits], "bsv", cross_entropy());
-    let d_head = match card.head {
-        Head::Tied => Some(of.unpinned("head.weight.grad", [last, d_logits], head)),
-        Head::Separate => {
-            of.gradient("head.weight.grad", [last, d_logits], head);
-            None
-        }
-    };
-    let d_last = of.einsum("head.backward", [d_logits, head], "bsh");
-    let mut d_x = of.each("norm.backward", &[x, d_last], NORM);
+    let (mut d_heads, mut d_tables) = (Vec::new(), Vec::new());
+    let mut d_ends: Vec<usize> = (ends.iter().enumerate())
+        .map(|(at, x)| predicted(&mut of, (at, *x), head, &mut d_heads))
+        .collect();
+    let mut d_x = d_ends.pop()?;
     for layer in layers.iter().rev() {
         d_x = backward(&mut of, layer, d_x);
+        if let Some(module) = modules.pop() {
+            let (d_hidden, d_embedding) = later::backward(&mut of, &module, d_x);
+            d_tables.push((module.name.clone(), d_embedding));
+            let d_end = d_ends.pop()?;
+            d_x = of.sum(&format!("{}.hidden.sum", module.name), &[d_end, d_hidden], SUM);
+        }
     }
     of.element_bytes = run.element_bytes[1];
-    let d_table = of.add("embedding.weight.grad", 0.0, &[ids, d_x], "vh", embedding_backward());
-    // Of a table that both ends read, gradients are summed before they are reduced.
-    let d_table = match d_head {
-        Some(d_head) => of.each("embedding.weight.grad.sum", &[d_table, d_head], ("vh", true)),
-        None => d_table,
+    d_tables.push(("embedding".to_owned(), d_x));
+    let d_tables: Vec<usize> = (d_tables.into_iter())
+        .map(|(name, d_x)| {
+            let name = format!("{name}.weight.grad");
+            of.add(&name, 0.0, &[ids, d_x], "vh", embedding_backward())
+        })
+        .collect();
+    // Of a weight that is read several times, gradients are summed before they are reduced.
+    let all = match card.head {
+        Head::Tied => vec![("embedding", table, [d_heads, d_tables].concat())],
+        Head::Separate => vec![("head", head, d_heads), ("embedding", table, d_tables)],
     };
-    of.pin(d_table, table);
+    for (name, weight, gradients) in all {
+        let gradient = of.sum(&format!("{name}.weight.grad.sum"), &gradients, "vh");
+        of.pin(gradient, weight);
+    }
     let stored = of.stored.values().copied().collect();
     Some(Step { parameters: of.parameters, stored, graph: of.graph })
+}
+
+/// A prediction of tokens from what layers leave, by its number: to the gradient of that.
+fn predicted(
+    of: &mut Lettered,
+    (number, x): (usize, usize),
+    head: usize,
+    d_heads: &mut Vec<usize>,
+) -> usize {
+    let name = |name: &str| match number {
+        0 => name.to_owned(),
+        _ => format!("{name}.{number}"),
+    };
+    let last = of.each(&name("norm"), &[x], NORM);
+    let logits = of.einsum(&name("head"), [last, head], "bsv");
+    let d_logits = of.add(&name(LOSS), 0.0, &[logits], "bsv", cross_entropy());
+    d_heads.push(of.unpinned(&name("head.weight.grad"), [last, d_logits], head));
+    let d_last = of.einsum(&name("head.backward"), [d_logits, head], "bsh");
+    of.each(&name("norm.backward"), &[x, d_last], NORM)
 }
 
 /// Sizes of the dimensions of a layer.
@@ -235,8 +282,16 @@ pub(super) mod tests {
     /// Products by weights, with those of routers, three times those of the forward pass.
     #[test]
     fn work_is_that_of_the_cards() {
-        let cards = [ModelCard::uniform(llama(3)), deepseek(3, 58)];
-        for (model, router) in cards.iter().zip([0.0, 2.0 * 7168.0 * 256.0 * 58.0]) {
+        let of_later = {
+            let mut model = deepseek(3, 58);
+            let layer = model.groups[1].card.clone();
+            let joins = 2 * 7168 * 7168;
+            model.groups.push(BlockGroup { extra_weights: joins, ..BlockGroup::of_card(layer, 1) });
+            ModelCard { n_predictions: 2, ..model }
+        };
+        let cards = [ModelCard::uniform(llama(3)), deepseek(3, 58), of_later];
+        let routers = [0.0, 58.0, 59.0].map(|layers| 2.0 * 7168.0 * 256.0 * layers);
+        for (model, router) in cards.iter().zip(routers) {
             let graph = step(model, &Run::timed(8, true)).unwrap().graph;
             let is_product = |op: &&Op| {
                 !op.name.ends_with("attention") && !op.name.ends_with("attention.backward")
@@ -249,6 +304,9 @@ pub(super) mod tests {
                 .sum();
             let card = &model.groups[0].card;
             let head = 2.0 * (card.hidden * card.vocabulary) as f64;
+            let head = f64::from(model.n_predictions) * head;
+            let joins: u64 = model.groups.iter().map(|group| group.extra_weights).sum();
+            let head = head + 2.0 * joins as f64;
             let all = 3.0 * 8.0 * card.sequence as f64 * (blocks + head + router);
             // Cards count the weights of narrow norms.
             assert!((flops / all - 1.0).abs() < 1e-4, "{flops} {all}");

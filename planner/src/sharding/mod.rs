@@ -43,6 +43,7 @@ mod choice;
 pub mod decoder;
 mod feed_forward;
 pub mod graph;
+mod later;
 pub mod lettered;
 pub mod memory;
 pub mod mesh;

@@ -265,8 +265,7 @@ fn check(run: &Run, is_by_ops: bool) -> Result<(), Diagnostic> {
         () if !model.tuning.is_whole() => no_rules("adapters and frozen modules"),
         () if is_by_ops => Ok(()),
         () if model.is_of_parts() || !run.has_tokens => no_rules("a graph's own blocks"),
-        () if model.n_predictions > 1 => no_rules("layers that predict later tokens"),
-        () if model.groups.iter().any(|group| group.extra_weights > 0) => {
+        () if model.n_predictions <= 1 && model.groups.iter().any(|of| of.extra_weights > 0) => {
             no_rules("blocks with products of their own")
         }
         () => Ok(()),
