@@ -250,6 +250,9 @@ pub(crate) fn refused(kind: PlanKind, target: &str) -> Diagnostic {
     }
     let (name, names) = (name(target), names(kind));
     let unknown = |message: String| Diagnostic::usage("unknown-target", message);
+    if names.is_empty() {
+        return unknown(format!("no export target takes plans of this kind, `{name}` included"));
+    }
     let beside = |of: &str| {
         unknown(format!("there is no export target `{name}`{of}"))
             .hint(nearest::among(name, names.iter().copied()))

@@ -5,6 +5,7 @@
 //! multiply-add, as `torch.utils.flop_counter` counts them, and causal masks halve nothing.
 
 mod backward_rows;
+mod call;
 mod pointwise_rows;
 mod products;
 mod rows;
@@ -13,65 +14,10 @@ mod splits;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use ir::op::Product;
+use ir::op::{Product, Splits};
 
+pub(crate) use call::{Call, Scalar};
 pub(crate) use products::attention;
-pub(crate) use splits::splits;
-
-/// An argument that is no tensor.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Scalar<'a> {
-    Int(i64),
-    Ints(Vec<i64>),
-    Bools(Vec<bool>),
-    Text(&'a str),
-}
-
-/// A call of an operator: extents of tensors by the names of its schema.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Call<'a> {
-    /// Tensor arguments in order, members of lists one by one; `None` = unknown extents.
-    pub(crate) tensors: Vec<(&'a str, Option<&'a [u64]>)>,
-    /// Other arguments that the call states; schemas' defaults are left out.
-    pub(crate) scalars: Vec<(&'a str, Scalar<'a>)>,
-    /// Results in order.
-    pub(crate) outputs: Vec<Option<&'a [u64]>>,
-}
-
-impl<'a> Call<'a> {
-    /// Extents of a tensor argument.
-    fn shape(&self, name: &str) -> Option<&'a [u64]> {
-        self.tensors.iter().find(|(key, _)| *key == name)?.1
-    }
-
-    /// Extents of a tensor argument by one of its names, which differ between overloads.
-    fn either(&self, names: &[&str]) -> Option<&'a [u64]> {
-        names.iter().find_map(|name| self.shape(name))
-    }
-
-    /// A list of tensors; `None` where the extents of one are unknown.
-    fn list(&self, name: &str) -> Option<Vec<&'a [u64]>> {
-        self.tensors.iter().filter(|(key, _)| *key == name).map(|(_, shape)| *shape).collect()
-    }
-
-    fn scalar(&self, name: &str) -> Option<&Scalar<'a>> {
-        self.scalars.iter().find(|(key, _)| *key == name).map(|(_, scalar)| scalar)
-    }
-
-    /// A whole number, or a truth value as 0 and 1.
-    pub(crate) fn int(&self, name: &str) -> Option<i64> {
-        match self.scalar(name)? {
-            Scalar::Int(number) => Some(*number),
-            Scalar::Bools(flags) => flags.first().map(|flag| i64::from(*flag)),
-            Scalar::Ints(_) | Scalar::Text(_) => None,
-        }
-    }
-
-    /// Whether a flag is set; not, where it is left out.
-    pub(crate) fn flag(&self, name: &str) -> bool {
-        self.int(name).is_some_and(|number| number != 0)
-    }
-}
 
 /// Products of a call; `None` where extents that they need are unknown, or leave 64 bits.
 type Products = fn(&Call<'_>) -> Option<Vec<Product>>;
@@ -155,6 +101,11 @@ fn base_name(target: &str) -> Option<&str> {
         target.split_once("::").or_else(|| target.split_once('.')).unwrap_or(("aten", target));
     let known = NAMESPACES.contains(&namespace);
     known.then(|| rest.split('.').next().unwrap_or(rest))
+}
+
+/// How devices can share a call of an operator, by its tensor arguments in their order and its results.
+pub(crate) fn splits(target: &str, call: &Call<'_>) -> Splits {
+    base_name(target).map_or_else(Splits::default, |name| splits::of(name, call))
 }
 
 /// Whether an operator is of a namespace whose operators are known by their names.

@@ -4,7 +4,7 @@
 
 use ir::op::{Linear, Splits};
 
-use super::{Call, Scalar, base_name};
+use super::call::{Call, Scalar};
 
 /// A dimension of an operand: tensor arguments by their order, then results.
 type Place = (usize, usize);
@@ -64,9 +64,8 @@ fn has(names: &str, name: &str) -> bool {
     names.split_whitespace().any(|of| of == name)
 }
 
-/// How devices can share a call of an operator, by its tensor arguments in their order and its results.
-pub(crate) fn splits(target: &str, call: &Call<'_>) -> Splits {
-    let Some(name) = base_name(target) else { return Splits::default() };
+/// How devices can share a call of an operator of ATen, by its tensor arguments in their order and its results.
+pub(super) fn of(name: &str, call: &Call<'_>) -> Splits {
     let name = name.strip_suffix('_').filter(|name| !name.ends_with('_')).unwrap_or(name);
     let shapes = call.tensors.iter().map(|(_, shape)| *shape).chain(call.outputs.iter().copied());
     let Some(shapes) = shapes.collect::<Option<Vec<_>>>() else { return Splits::default() };

@@ -4,7 +4,7 @@
 //! Letters of dimensions: `b` sequences, `s` tokens, `h` hidden, `n` query heads, `m` key and value heads, `d` elements
 //! of a head, `f` inner width, `v` vocabulary.
 
-use ir::card::{Head, ModelCard, TransformerCard};
+use ir::card::{BlockGroup, Head, ModelCard, TransformerCard};
 
 use super::attention;
 use super::feed_forward;
@@ -44,23 +44,34 @@ pub struct Step {
     pub stored: Vec<usize>,
 }
 
+/// Groups of blocks, each with whether its blocks follow modules that predict later tokens; none where some have no card,
+/// or products of their own that are no such modules.
+fn known(model: &ModelCard) -> Option<Vec<(&BlockGroup, bool)>> {
+    let groups = || model.groups.iter().filter(|group| group.n_blocks > 0);
+    let n_blocks: u32 = groups().map(|group| group.n_blocks).sum();
+    let n_layers = n_blocks.checked_sub(model.n_predictions.saturating_sub(1))?;
+    let hidden = groups().next()?.card.hidden;
+    let mut before = 0;
+    let mut all = Vec::new();
+    for group in groups() {
+        let is_later = before >= n_layers;
+        before += group.n_blocks;
+        let joins = if is_later { later::weights(hidden) } else { 0 };
+        if group.part.is_some() || group.extra_weights != joins {
+            return None;
+        }
+        all.push((group, is_later));
+    }
+    Some(all)
+}
+
 /// The graph of a step. None of parts that have no card, and of blocks with products of their own that are no modules
 /// which predict a later token.
 #[must_use]
 pub fn step(model: &ModelCard, run: &Run) -> Option<Step> {
-    let Run { n_sequences, is_collapsed, .. } = *run;
-    let groups: Vec<_> = model.groups.iter().filter(|group| group.n_blocks > 0).collect();
-    let card = &groups.first()?.card;
-    let n_blocks: u32 = groups.iter().map(|group| group.n_blocks).sum();
-    let n_layers = n_blocks.checked_sub(model.n_predictions.saturating_sub(1))?;
-    let mut before = 0;
-    for group in &groups {
-        let joins = if before >= n_layers { later::weights(card.hidden) } else { 0 };
-        if group.part.is_some() || group.extra_weights != joins {
-            return None;
-        }
-        before += group.n_blocks;
-    }
+    let n_sequences = run.n_sequences;
+    let groups = known(model)?;
+    let card = &groups.first()?.0.card;
     let mut of = Lettered::new(&[
         ('b', n_sequences),
         ('s', card.sequence),
@@ -73,50 +84,21 @@ pub fn step(model: &ModelCard, run: &Run) -> Option<Step> {
     let ids = of.source("tokens", "bs");
     of.graph.tensors[ids].element_bytes = 8.0;
     let mut x = of.add("embedding", 0.0, &[ids, table], "bsh", embedding());
-    let (mut layers, mut first) = (Vec::new(), 0);
-    let (mut modules, mut ends) = (Vec::new(), Vec::new());
-    for group in groups {
-        let is_later = first >= n_layers;
-        let is_one = is_collapsed && !is_later;
-        let (n, times) = if is_one { (1, group.n_blocks) } else { (group.n_blocks, 1) };
-        for _ in 0..n {
-            let name = match times {
-                1 => format!("layers.{first}"),
-                _ => format!("layers.{first}-{}", first + times - 1),
-            };
-            first += times;
-            if is_later {
-                ends.push(x);
-                let (module, joined) = later::forward(&mut of, &name, [x, ids, table]);
-                modules.push(module);
-                x = joined;
-            }
-            let (layer, next) = forward(&mut of, &group.card, (name, times, n_sequences), x);
-            layers.push(layer);
-            x = next;
-        }
+    let mut passes = Passes { layers: Vec::new(), modules: Vec::new(), ends: Vec::new() };
+    for (group, is_later) in groups {
+        x = passes.forward(&mut of, (group, is_later), [x, ids, table]);
     }
-    ends.push(x);
+    passes.ends.push(x);
     let head = match card.head {
         Head::Tied => table,
         Head::Separate => of.parameter("head.weight", "vh"),
     };
-    let (mut d_heads, mut d_tables) = (Vec::new(), Vec::new());
-    let mut d_ends: Vec<usize> = (ends.iter().enumerate())
+    let mut d_heads = Vec::new();
+    let d_ends: Vec<usize> = (passes.ends.iter().enumerate())
         .map(|(at, x)| predicted(&mut of, (at, *x), head, &mut d_heads))
         .collect();
-    let mut d_x = d_ends.pop()?;
-    for layer in layers.iter().rev() {
-        d_x = backward(&mut of, layer, d_x);
-        if let Some(module) = modules.pop() {
-            let (d_hidden, d_embedding) = later::backward(&mut of, &module, d_x);
-            d_tables.push((module.name.clone(), d_embedding));
-            let d_end = d_ends.pop()?;
-            d_x = of.sum(&format!("{}.hidden.sum", module.name), &[d_end, d_hidden], SUM);
-        }
-    }
+    let d_tables = passes.backward(&mut of, d_ends)?;
     of.element_bytes = run.element_bytes[1];
-    d_tables.push(("embedding".to_owned(), d_x));
     let d_tables: Vec<usize> = (d_tables.into_iter())
         .map(|(name, d_x)| {
             let name = format!("{name}.weight.grad");
@@ -134,6 +116,66 @@ pub fn step(model: &ModelCard, run: &Run) -> Option<Step> {
     }
     let stored = of.stored.values().copied().collect();
     Some(Step { parameters: of.parameters, stored, graph: of.graph })
+}
+
+/// Layers of both passes, and the modules in front of some that predict later tokens.
+struct Passes<'a> {
+    layers: Vec<Layer<'a>>,
+    modules: Vec<later::Saved>,
+    /// What layers leave where tokens are predicted from that, the next ones first.
+    ends: Vec<usize>,
+}
+
+impl<'a> Passes<'a> {
+    /// The layers of a group, from what those before leave, ids and the embedding's table.
+    fn forward(
+        &mut self,
+        of: &mut Lettered,
+        (group, is_later): (&'a BlockGroup, bool),
+        [mut x, ids, table]: [usize; 3],
+    ) -> usize {
+        let is_one = of.run.is_collapsed && !is_later;
+        let (n, times) = if is_one { (1, group.n_blocks) } else { (group.n_blocks, 1) };
+        for _ in 0..n {
+            let first = self.layers.iter().map(|layer| layer.times).sum::<u32>();
+            let name = match times {
+                1 => format!("layers.{first}"),
+                _ => format!("layers.{first}-{}", first + times - 1),
+            };
+            if is_later {
+                self.ends.push(x);
+                let (module, joined) = later::forward(of, &name, [x, ids, table]);
+                self.modules.push(module);
+                x = joined;
+            }
+            let n_sequences = of.run.n_sequences;
+            let (layer, next) = forward(of, &group.card, (name, times, n_sequences), x);
+            self.layers.push(layer);
+            x = next;
+        }
+        x
+    }
+
+    /// The gradients of what was embedded, each with a name.
+    fn backward(
+        mut self,
+        of: &mut Lettered,
+        mut d_ends: Vec<usize>,
+    ) -> Option<Vec<(String, usize)>> {
+        let mut d_tables = Vec::new();
+        let mut d_x = d_ends.pop()?;
+        for layer in self.layers.iter().rev() {
+            d_x = backward(of, layer, d_x);
+            if let Some(module) = self.modules.pop() {
+                let (d_hidden, d_embedding) = later::backward(of, &module, d_x);
+                let d_end = d_ends.pop()?;
+                d_x = of.sum(&format!("{}.hidden.sum", module.name), &[d_end, d_hidden], SUM);
+                d_tables.push((format!("{}.embedding", module.name), d_embedding));
+            }
+        }
+        d_tables.push(("embedding".to_owned(), d_x));
+        Some(d_tables)
+    }
 }
 
 /// A prediction of tokens from what layers leave, by its number: to the gradient of that.
@@ -213,7 +255,7 @@ pub(super) mod tests {
     use std::time::Duration;
 
     use cost_model::runs::counts;
-    use ir::card::{Attention, BlockGroup, ExpertCard, FeedForward};
+    use ir::card::{Attention, ExpertCard, FeedForward};
 
     use super::super::graph::Op;
     use super::super::mesh::{Collective, Part};

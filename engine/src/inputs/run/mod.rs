@@ -1,6 +1,7 @@
 //! What a run is of: model, devices, software, and what was asked of them.
 
 pub mod capabilities;
+pub mod checks;
 pub mod edges;
 pub mod global_batch;
 pub mod hardware;

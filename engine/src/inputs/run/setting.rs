@@ -27,7 +27,6 @@ use ir::plan::Plan;
 use ir::profile::Profile;
 use ir::stack::Stack;
 use ir::units::Bytes;
-use ir::workload::Mode;
 use planner::training::search_3d::space::{Capabilities, Pins, Space, device_counts};
 
 use super::model::{self, GraphFacts, Model};
@@ -584,19 +583,6 @@ fn usable_kinds<'c>(cluster: &'c Cluster, path: &Path) -> Result<Vec<&'c DeviceK
         true => Err(unusable(path, "the cluster has no device")),
         false => Ok(all),
     }
-}
-
-/// Refuses a step that does not train.
-///
-/// # Errors
-/// `not-for-training`.
-pub fn check_workload(request: &PlanRequest) -> Result<(), Diagnostic> {
-    if request.problem.workload != Some(Mode::Inference) {
-        return Ok(());
-    }
-    let message = "`--workload inference` contradicts the flags of a training run";
-    Err(Diagnostic::usage("not-for-training", message)
-        .hint("leave one out; a placement of ops is planned without --global-batch"))
 }
 
 /// Refuses clusters of several kinds of devices.

@@ -58,6 +58,24 @@ pub const fn operation(of: Collective) -> &'static str {
     }
 }
 
+fn redistribution(graph: &Graph, axes: &[Axis], step: &Step) -> RedistributionDocument {
+    let tensor = &graph.tensors[step.tensor];
+    let elements: f64 = tensor.dims.iter().map(|size| *size as f64).product();
+    let collective = |(axis, of): &(usize, Collective)| CollectiveDocument {
+        axis: axes[*axis].name.clone(),
+        operation: operation(*of).to_owned(),
+    };
+    RedistributionDocument {
+        tensor: tensor.name.clone(),
+        from: placement(&step.from),
+        to: placement(&step.to),
+        collectives: step.collectives.iter().map(collective).collect(),
+        bytes: (elements * tensor.element_bytes) as u64,
+        seconds: step.whole_s(graph),
+        times: step.times,
+    }
+}
+
 /// The plan document.
 #[must_use]
 pub fn document(setting: &Setting, planned: &Planned, algorithm: &str) -> PlanDocument {
@@ -74,24 +92,8 @@ pub fn document(setting: &Setting, planned: &Planned, algorithm: &str) -> PlanDo
             outputs: outputs.iter().map(placement).collect(),
         }
     });
-    let redistributions = planned.sharding.steps.iter().map(|step| {
-        let tensor = &graph.tensors[step.tensor];
-        let elements: f64 = tensor.dims.iter().map(|size| *size as f64).product();
-        RedistributionDocument {
-            tensor: tensor.name.clone(),
-            from: placement(&step.from),
-            to: placement(&step.to),
-            collectives: (step.collectives.iter())
-                .map(|(axis, of)| CollectiveDocument {
-                    axis: axes[*axis].name.clone(),
-                    operation: operation(*of).to_owned(),
-                })
-                .collect(),
-            bytes: (elements * tensor.element_bytes) as u64,
-            seconds: step.whole_s(graph),
-            times: step.times,
-        }
-    });
+    let redistributions =
+        planned.sharding.steps.iter().map(|step| redistribution(graph, axes, step));
     let run = &setting.run;
     let sharding = ShardingDocument {
         stack: run.stack.name.clone(),
@@ -139,6 +141,26 @@ fn placements(stated: &ShardingDocument, graph: &Graph) -> Result<Vec<Vec<Placem
     graph.ops.iter().map(of_op).collect()
 }
 
+/// Ops at which a device holds more than it may.
+fn broken(question: &Question<'_>, step: &Ops, sharding: &Sharding) -> Vec<Diagnostic> {
+    let limit = question.memory.most_bytes;
+    let budgets = question.budgets(step);
+    let all = used(&step.graph, question.mesh, &budgets, &sharding.strategies);
+    let over = |(budget, bytes): (&Budget, f64)| {
+        let bytes = bytes + question.memory.resident_bytes;
+        (bytes > limit * (1.0 + 1e-9)).then(|| {
+            let message = format!(
+                "a device holds {:.2} GiB at `{}`, and {:.2} GiB are allowed",
+                bytes / 2_f64.powi(30),
+                budget.name,
+                limit / 2_f64.powi(30)
+            );
+            illegal("memory", message)
+        })
+    };
+    budgets.iter().zip(all).filter_map(over).collect()
+}
+
 /// What a plan decides, and what that takes.
 ///
 /// # Errors
@@ -181,23 +203,7 @@ pub fn judged(setting: &Setting, plan: &PlanDocument) -> Result<Planned, Vec<Dia
             Refused::NoStrategy(op) => wrong(format!("no strategy of `{op}` has these placements")),
             _ => wrong("a tensor does not get from one op to another".to_owned()),
         })?;
-        let limit = question.memory.most_bytes;
-        let budgets = question.budgets(&step);
-        let all = used(&step.graph, mesh, &budgets, &sharding.strategies);
-        let broken: Vec<Diagnostic> = (budgets.iter().zip(all))
-            .filter_map(|(budget, bytes)| {
-                let bytes = bytes + question.memory.resident_bytes;
-                (bytes > limit * (1.0 + 1e-9)).then(|| {
-                    let message = format!(
-                        "a device holds {:.2} GiB at `{}`, and {:.2} GiB are allowed",
-                        bytes / 2_f64.powi(30),
-                        budget.name,
-                        limit / 2_f64.powi(30)
-                    );
-                    illegal("memory", message)
-                })
-            })
-            .collect();
+        let broken = broken(question, &step, &sharding);
         if !broken.is_empty() {
             return Err(broken);
         }

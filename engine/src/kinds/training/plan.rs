@@ -17,7 +17,8 @@ use crate::answer::beside::Beside;
 use crate::answer::energy;
 use crate::answer::exit::{CommandResult, Exit};
 use crate::answer::page::Format;
-use crate::inputs::run::setting::{self, Setting};
+use crate::inputs::run::checks::check_workload;
+use crate::inputs::run::setting::Setting;
 use crate::kinds::training::answer::Answer;
 use crate::kinds::training::plan_layered;
 use crate::kinds::training::recommended::{self, Known};
@@ -66,7 +67,7 @@ pub(crate) fn check(request: &PlanRequest) -> Result<(), Diagnostic> {
         return Err(Diagnostic::usage("not-for-training", message)
             .hint(format!("leave --algorithm out, or name {ALGORITHM}")));
     }
-    setting::check_workload(request)?;
+    check_workload(request)?;
     recommended::applies(request)?;
     match request.objective {
         None => Ok(()),

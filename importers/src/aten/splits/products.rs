@@ -2,7 +2,7 @@
 
 use ir::op::Linear;
 
-use super::super::Scalar;
+use super::super::call::Scalar;
 use super::{Place, Shared, Words};
 
 impl Words<'_> {

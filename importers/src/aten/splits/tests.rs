@@ -13,7 +13,7 @@ fn of(
         scalars: scalars.to_vec(),
         outputs: outputs.iter().map(|shape| Some(*shape)).collect(),
     };
-    splits(target, &call).words.join(" ")
+    super::of(target.split('.').nth(1).unwrap(), &call).words.join(" ")
 }
 
 /// Letters by hand, from the formulas of PyTorch's documentation.
@@ -54,7 +54,7 @@ fn letters_by_hand() {
     assert_eq!(of("aten.cross_entropy_loss.default", &scores, &[], &[&[]]), "a. a ");
     let each = [("self", &[6_u64, 9][..]), ("other", &[9])];
     assert_eq!(of("aten.add.Tensor", &each, &[], &[&[6, 9]]), "ab b ab");
-    assert_eq!(of("aten.outer.default", &[("self", &[9]), ("vec2", &[9])], &[], &[&[9, 9]]), "");
+    assert_eq!(of("aten.kron.default", &[("self", &[9]), ("vec2", &[9])], &[], &[&[9, 9]]), "");
     let depth = [("input", &[2_u64, 6, 9][..]), ("weight", &[6, 1, 3]), ("bias", &[6])];
     let groups = [("groups", Scalar::Int(6))];
     assert_eq!(of("aten.conv1d.default", &depth, &groups, &[&[2, 6, 7]]), "ab. b.. b ab.");
