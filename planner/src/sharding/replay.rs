@@ -72,6 +72,14 @@ pub fn of_parameters(graph: &Graph) -> Vec<Option<Of>> {
         op.outputs.iter().for_each(|tensor| all[*tensor] = of);
     }
     graph.pins.iter().for_each(|pin| all[pin.tensor] = Some(Of::Gradient));
+    // What is summed to a gradient is one.
+    for op in graph.ops.iter().rev() {
+        let is_sum = op.rules.iter().any(|rule| rule.parts.iter().all(|of| *of == Part::Partial));
+        let is_gradient = op.outputs.iter().all(|of| all[*of] == Some(Of::Gradient));
+        if is_sum && is_gradient && !op.inputs.is_empty() {
+            op.inputs.iter().for_each(|tensor| all[*tensor] = Some(Of::Gradient));
+        }
+    }
     all
 }
 

@@ -7,11 +7,15 @@ use documents::plan::sharding::{
 use documents::plan::shards::ShardingContext;
 use documents::plan::{CostDocument, PlanDocument};
 use ir::diagnostic::Diagnostic;
+use planner::sharding::decoder::Step as Ops;
 use planner::sharding::memory::used;
 use planner::sharding::program;
 use planner::sharding::replay::replayed;
 use planner::sharding::training::{Exposed, expose};
-use planner::sharding::{Collective, Graph, Op, Part, Placement, Planned, Refused, Shards, sizes};
+use planner::sharding::{
+    Axis, Budget, Collective, Graph, Op, Part, Placement, Planned, Question, Refused, Sharding,
+    Shards, Step, sizes,
+};
 
 use super::setting::Setting;
 use crate::kinds::kind::illegal;
