@@ -203,7 +203,7 @@ impl Question<'_> {
     fn fastest(&self, coarse: &Control) -> Result<Planned, (Refused, Vec<String>)> {
         let mut best: Option<Planned> = None;
         let mut last = (Refused::Infeasible, Vec::new());
-        let mut undecided = None;
+        let (mut undecided, mut n_tried) = (None, 0);
         let may_recompute = matches!(self.source, Source::Card(_));
         for recomputes in [false, true].into_iter().take(1 + usize::from(may_recompute)) {
             let mut n_found = 0;
@@ -212,9 +212,12 @@ impl Question<'_> {
             for accumulation in powers.take_while(fits) {
                 let none = || (Refused::NoGraph, Vec::new());
                 let step = self.step(accumulation, recomputes).ok_or_else(none)?;
-                if (best.is_some() || undecided.is_some()) && coarse.stop().is_some() {
+                if n_tried > 0 && coarse.stop().is_some() {
+                    let none = (Refused::NotSolved, Vec::new());
+                    undecided = undecided.or(best.is_none().then_some(none));
                     break;
                 }
+                n_tried += 1;
                 if !self.may_fit(&step) {
                     continue;
                 }

@@ -129,7 +129,7 @@ fn graphs_are_sharded_op_by_op() {
             made.extend(all[n(op)..].iter().cloned());
             n_split += usize::from(op["outputs"].to_string().contains("S("));
         }
-        assert!(8 * n_split > ops.len(), "{name}: {n_split} of {}", ops.len());
+        assert!(n_split >= 10, "{name}: {n_split}");
         // Gradients of all parameters that are read.
         let sources = ops.iter().filter(|op| n(op) == 0);
         let weights: Vec<&str> = sources.filter_map(|op| op["op"].as_str()).collect();
