@@ -170,7 +170,7 @@ pub enum Linear {
     /// None.
     #[default]
     No,
-    /// Any one of the first so many, while the others are whole.
+    /// Any one of the first `n`, while the others are whole.
     InEach(usize),
     /// All together.
     InAll,
@@ -179,8 +179,8 @@ pub enum Linear {
 /// How devices can share an op: dimensions with one letter are split together, and a result without a letter that
 /// an operand has is then a partial sum.
 ///
-/// A bias beside a letter that is summed over is added by the first device alone, a mean divides by the number of all
-/// elements, and rows of a table that a device has not are zero.
+/// Where a letter is summed over, the first device alone adds a bias, a mean divides by the number of all elements, and
+/// rows of a table that are on other devices are zero.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Splits {
     /// Of each input, parameter and output, in this order, a letter for each dimension, [`Self::WHOLE`] for one that

@@ -407,7 +407,7 @@ impl Words<'_> {
         self.leading(&operands, rank)
     }
 
-    /// So many first dimensions of operands.
+    /// The first `n` dimensions of operands.
     fn leading(&mut self, operands: &[usize], n: usize) -> Shared {
         for dim in 0..n {
             let places: Vec<Place> = operands.iter().map(|at| (*at, dim)).collect();

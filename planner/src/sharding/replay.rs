@@ -31,7 +31,7 @@ pub struct Replayed {
     pub parameters_s: f64,
     /// All other collectives, as far as ops wait for them.
     pub activations_s: f64,
-    /// The rest of these, which runs beside products.
+    /// The rest of these, hidden by products.
     pub beside_s: f64,
 }
 
@@ -109,7 +109,7 @@ struct Lowered<'a> {
     replayed: Replayed,
 }
 
-/// Shares of collectives that run beside ops, in 0..=1.
+/// Shares of collectives that ops hide, in 0..=1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Overlap {
     /// Of gradients of parameters that are replicated at rest.
@@ -125,14 +125,14 @@ pub struct Overlap {
 pub struct Running<'a> {
     /// By axis whether its collectives leave hosts.
     pub leaves_host: &'a [bool],
-    /// Shares of collectives that run beside ops, in 0..=1.
+    /// Shares of collectives that ops hide, in 0..=1.
     pub overlap: Overlap,
     /// Seconds that the host takes to launch the forward pass of a layer.
     pub launch_s: f64,
 }
 
 impl<'a> Running<'a> {
-    /// Everything beside everything, on hosts that take no time.
+    /// Full overlap, and launches that take no time.
     #[must_use]
     pub const fn alone(leaves_host: &'a [bool]) -> Self {
         let overlap = Overlap { data: 1.0, shared: 1.0, tensor: 0.0 };

@@ -1,7 +1,7 @@
 //! The step of a graph that was read op by op: its forward pass, a loss, and a backward pass by the splits of its ops.
 //!
-//! An op whose splits are known has a rule for each letter: tensors with the letter are split, others whole, and
-//! results without it partial sums. The gradient of a tensor has its letters, so the same holds of backward ops: of
+//! An op with known splits has a rule for each letter: tensors with the letter are split, others whole, and results
+//! without it partial sums. The gradient of a tensor has its letters, so backward ops have the same rules: of
 //! a product one for each factor, of any other op one for all it reads. What the backward pass reads is stored once,
 //! under all names that views give it. Where several ops read a tensor, its gradients are summed.
 //!
@@ -334,8 +334,8 @@ impl Traced<'_> {
             Does::View if !is_renamed(self.graph, op) => (0.0, Work::Pointwise),
             _ => self.work(op, true),
         };
-        let kept = self.kept(op, (&reads, &wanted));
-        self.all(op, &grads, (&wanted, &kept), (is_linear, flops, work));
+        let read_again = self.read_again(op, (&reads, &wanted));
+        self.all(op, &grads, (&wanted, &read_again), (is_linear, flops, work));
     }
 
     /// The gradient of a factor of a product.
@@ -371,7 +371,7 @@ impl Traced<'_> {
         &mut self,
         op: &Op,
         grads: &[(usize, String)],
-        (wanted, kept): (&[TensorId], &[TensorId]),
+        (wanted, read_again): (&[TensorId], &[TensorId]),
         (is_linear, flops, work): (bool, f64, Work),
     ) {
         if wanted.is_empty() {
@@ -381,7 +381,7 @@ impl Traced<'_> {
         if is_linear {
             draft.partial.push((0..grads.len()).collect());
         }
-        for tensor in kept {
+        for tensor in read_again {
             draft.reads.push((self.store(*tensor), word(op, *tensor)));
         }
         for tensor in wanted {
@@ -400,7 +400,7 @@ impl Traced<'_> {
     }
 
     /// Tensors of the forward pass that a backward op reads.
-    fn kept(&self, op: &Op, (reads, wanted): (&[TensorId], &[TensorId])) -> Vec<TensorId> {
+    fn read_again(&self, op: &Op, (reads, wanted): (&[TensorId], &[TensorId])) -> Vec<TensorId> {
         let no_float = |of: &&TensorId| !self.graph.tensor(**of).dtype.is_wide_float();
         let both = reads.iter().chain(&op.outputs);
         match saved(&op.op_type) {

@@ -1,4 +1,4 @@
-//! What no training run is asked for.
+//! Requests that are no training runs.
 
 use ir::diagnostic::Diagnostic;
 use ir::workload::Mode;

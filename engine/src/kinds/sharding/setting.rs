@@ -44,7 +44,7 @@ fn refused(code: &'static str, message: String, hint: &str) -> Diagnostic {
     Diagnostic::usage(code, message).hint(hint.to_owned())
 }
 
-/// Names of so many axes, the outermost first; of hosts and their devices where they are those.
+/// Names of `n` axes, the outermost first: of hosts and devices where the axes are these.
 fn names(n: usize, is_of_hosts: bool) -> &'static [&'static str] {
     match (n, is_of_hosts) {
         (..=1, _) => &["device"],
