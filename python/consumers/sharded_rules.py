@@ -102,6 +102,13 @@ class Judge:
         ignore = self.ignore
         return (t != ignore).sum() if not t.is_floating_point() else torch.tensor(t.numel() // t.shape[1])
 
+    def differs(self, parts, placement, mesh, whole):
+        """How parts that are put together by a placement differ from the whole; nothing where they do not."""
+        try:
+            return L.wrong(together(parts, placement, mesh, self.tolerance), whole, self.tolerance)
+        except (ValueError, RuntimeError) as x:
+            return str(x)
+
     def op(self, plan, op, report):
         program, mesh = self.program, plan.mesh
         g = torch.Generator().manual_seed(self.seed)
@@ -140,12 +147,7 @@ class Judge:
             for k, o in enumerate(op.outputs):
                 if not isinstance(self.values[o], torch.Tensor):
                     continue
-                try:
-                    whole = together({at: r[k] for at, r in results.items()}, outs[k], mesh, self.tolerance)
-                    w = L.wrong(whole, expected_out[k], self.tolerance)
-                except (ValueError, RuntimeError) as x:
-                    w = str(x)
-                if w:
+                if w := self.differs({at: r[k] for at, r in results.items()}, outs[k], mesh, expected_out[k]):
                     report("forward", entry.name, f"{o}: {w}", claim())
         except Exception as x:
             report("forward", entry.name, f"{type(x).__name__}: {str(x).splitlines()[0]}", claim())
@@ -206,11 +208,7 @@ class Judge:
                     got[at] = {n: v if v is not None else torch.zeros_like(local[n]) for n, v in zip(gives, gr)}
                 for n, p in gives.items():
                     reference = expected[n] if expected[n] is not None else torch.zeros_like(self.values[n])
-                    try:
-                        w = L.wrong(together({at: got[at][n] for at in ranks}, p, mesh, self.tolerance), reference, self.tolerance)
-                    except (ValueError, RuntimeError) as x:
-                        w = str(x)
-                    if w:
+                    if w := self.differs({at: got[at][n] for at in ranks}, p, mesh, reference):
                         report("backward", b.name, f"{n}.grad: {w}", claim_back())
             except Exception as x:
                 report("backward", b.name, f"{type(x).__name__}: {str(x).splitlines()[0]}", claim_back())

@@ -110,7 +110,7 @@ impl Question<'_> {
         let n_powers = self.run.n_sequences.trailing_zeros();
         let mut is_known = true;
         for accumulation in (0..=n_powers).rev().map(|power| 1 << power) {
-            for recomputes in [true, false] {
+            for recomputes in self.recomputes().rev() {
                 let step = self.step(accumulation, recomputes)?;
                 if !self.may_fit(&step) {
                     continue;

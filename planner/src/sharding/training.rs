@@ -132,10 +132,17 @@ impl Question<'_> {
         let run = Run { n_sequences, update_bytes, recomputes, stores: true, ..self.run };
         let mut step = match self.source {
             Source::Card(model) => decoder::step(model, &run)?,
+            Source::Graph(_) if recomputes => return None,
             Source::Graph(read) => traced::step(read(n_sequences)?.as_ref(), &run)?,
         };
         pin(&mut step.graph, self.pins, self.mesh.axes.len());
         Some(step)
+    }
+
+    /// Whether layers are recomputed, as far as there is a step so: graphs have none with recompute.
+    pub(super) fn recomputes(&self) -> impl DoubleEndedIterator<Item = bool> + use<> {
+        let n = if matches!(self.source, Source::Card(_)) { 2 } else { 1 };
+        [false, true].into_iter().take(n)
     }
 
     /// The best sharding of a step within memory, with the rows that bind.
@@ -204,8 +211,7 @@ impl Question<'_> {
         let mut best: Option<Planned> = None;
         let mut last = (Refused::Infeasible, Vec::new());
         let (mut undecided, mut n_tried) = (None, 0);
-        let may_recompute = matches!(self.source, Source::Card(_));
-        for recomputes in [false, true].into_iter().take(1 + usize::from(may_recompute)) {
+        for recomputes in self.recomputes() {
             let mut n_found = 0;
             let powers = (0..64).map(|power| 1_u64 << power);
             let fits = |n: &u64| self.run.n_sequences.is_multiple_of(*n);

@@ -346,7 +346,10 @@ fn tokens(card: &ModelCard) -> Option<u64> {
 
 /// Reads a graph; where it leaves one dimension open besides the batch, that is the length of a
 /// sample.
-fn imported(
+///
+/// # Errors
+/// Those of the reader.
+pub(crate) fn imported(
     path: &Path,
     flags: &ModelRequest,
     sequence: Option<u64>,

@@ -9,7 +9,7 @@ use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
 use ir::op::{Splits, Work};
 
-use crate::inputs::load;
+use crate::inputs::run::model::imported;
 use crate::request::ModelRequest;
 
 /// Names of ops that a warning lists at most.
@@ -23,19 +23,20 @@ type Made = BTreeMap<u64, Option<Arc<Graph>>>;
 pub struct Ops {
     path: PathBuf,
     flags: ModelRequest,
+    sequence: Option<u64>,
     made: Arc<Mutex<Made>>,
 }
 
 impl Ops {
-    /// The ops of a graph for a number of samples; none of models whose ops have no splits.
+    /// The ops of a graph for a number of samples; none where no op of the model has splits.
     ///
     /// # Errors
     /// Those of the reader.
     pub fn of(
         (path, flags): (&Path, ModelRequest),
-        samples: u64,
+        (samples, sequence): (u64, Option<u64>),
     ) -> Result<Option<(Self, Vec<Diagnostic>)>, Diagnostic> {
-        let ops = Self { path: path.to_owned(), flags, made: Arc::default() };
+        let ops = Self { path: path.to_owned(), flags, sequence, made: Arc::default() };
         let (graph, read) = ops.import(samples)?;
         if graph.ops.iter().all(|op| op.splits == Splits::default()) {
             return Ok(None);
@@ -51,7 +52,7 @@ impl Ops {
 
     fn import(&self, samples: u64) -> Result<(Arc<Graph>, Vec<Diagnostic>), Diagnostic> {
         let flags = ModelRequest { batch: Some(samples), micro_batch: None, ..self.flags.clone() };
-        let Import { graph, warnings, .. } = load::trained(&self.path, &flags)?;
+        let Import { graph, warnings, .. } = imported(&self.path, &flags, self.sequence)?;
         Ok((Arc::new(graph.forward_part().into_owned()), warnings))
     }
 

@@ -90,7 +90,8 @@ impl Setting {
         let mut ops = None;
         if run.graph.is_some() {
             let flags = ModelRequest { dtype: Some(run.numbers.dtype), ..flags.clone() };
-            if let Some((found, warnings)) = Ops::of((path, flags), run.global_batch)? {
+            let sequence = run.has_tokens.then_some(run.sequence);
+            if let Some((found, warnings)) = Ops::of((path, flags), (run.global_batch, sequence))? {
                 // That is of reading one sample.
                 run.warnings.retain(|warning| warning.code != "batch-scaled");
                 run.warnings.extend(warnings);
