@@ -34,6 +34,15 @@ pub(super) struct Ascent<'a> {
 }
 
 impl Duals {
+    /// Those of a net of the same strategies and uses, and more or fewer budgets; none of other nets.
+    pub(super) fn fitted(mut self, net: &Net) -> Option<Self> {
+        let n = |of: &super::net::Use| net.groups[of.group].n;
+        let is_of = |(of, ends): (&super::net::Use, &Ends)| n(of) == [ends[0].len(), ends[1].len()];
+        let fits = net.uses.len() == self.uses.len() && net.uses.iter().zip(&self.uses).all(is_of);
+        self.budgets.resize(net.budgets.len(), 0.0);
+        fits.then_some(self)
+    }
+
     /// Those of a net of some strategies.
     pub(super) fn only(&self, places: &Places, net: &Net) -> Self {
         let of_use = |(of, ends): (&super::net::Use, &Ends)| {

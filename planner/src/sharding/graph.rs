@@ -107,6 +107,13 @@ pub struct Budget {
     pub operands: Vec<(usize, usize, f64)>,
 }
 
+impl Budget {
+    /// The op that it is of: that of its operands.
+    pub(super) fn op(&self) -> usize {
+        self.operands.first().map_or(0, |(op, ..)| *op)
+    }
+}
+
 /// A step.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Graph {
@@ -122,6 +129,8 @@ pub struct Graph {
     pub budgets: Vec<Budget>,
     /// Collectives that may not be used.
     pub without: Vec<Collective>,
+    /// By op the one whose strategy it takes: of equal layers the same op of the first. Empty where all have their own.
+    pub tied: Vec<usize>,
 }
 
 /// What an op does on a mesh.
@@ -146,6 +155,12 @@ fn most_of(n: u64, sequence: u64, tokens: u64) -> f64 {
 }
 
 impl Graph {
+    /// Whether an op has a strategy of its own.
+    #[must_use]
+    pub fn is_own(&self, op: usize) -> bool {
+        self.tied.get(op).is_none_or(|of| *of == op)
+    }
+
     /// Adds a tensor of two bytes per element.
     pub fn tensor(&mut self, name: &str, dims: &[u64]) -> usize {
         self.tensors.push(Tensor {

@@ -44,6 +44,7 @@ pub mod decoder;
 mod feed_forward;
 pub mod graph;
 mod later;
+mod layers;
 pub mod lettered;
 pub mod memory;
 pub mod mesh;

@@ -5,15 +5,17 @@
 //! as often as is left; the last copy leaves what each of them does.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::answer::Refused;
+use super::graph::Tensor;
 use super::price::{Table, Tables};
 use super::space::Space;
 
 /// Costs are in microseconds, so that the solver's tolerances are small parts of them.
 pub(super) const UNIT_S: f64 = 1e-6;
 
-/// An end of a use: the op there, and by strategy the number of its placement.
+/// An end of a use: the choice there, and by strategy the number of its placement.
 #[derive(Clone)]
 pub(super) struct Side {
     pub op: usize,
@@ -49,7 +51,7 @@ pub(super) type Parts = Vec<Vec<f64>>;
 
 /// All of a program but its columns.
 pub(super) struct Net {
-    /// By op and strategy, of all copies.
+    /// By choice and strategy, of all copies.
     pub costs: Vec<Vec<f64>>,
     pub groups: Vec<Group>,
     pub uses: Vec<Use>,
@@ -67,7 +69,7 @@ enum Copies {
     Last,
 }
 
-/// A use before its placements have numbers: ends by op and operand.
+/// A use before its placements have numbers: ends by op, then by choice, and operand.
 struct Link {
     tensor: usize,
     copies: Copies,
@@ -78,9 +80,12 @@ struct Link {
 
 impl Net {
     pub(super) fn of(space: &Space<'_>, tables: &mut Tables) -> Result<Self, Refused> {
-        let ops = space.graph.ops.iter().zip(&space.strategies);
-        let costs: Vec<Vec<f64>> = ops
-            .map(|(op, of)| of.iter().map(|of| f64::from(op.times) * of.seconds / UNIT_S).collect())
+        let mut times = vec![0.0; space.strategies.len()];
+        for (op, choice) in space.graph.ops.iter().zip(&space.choice) {
+            times[*choice] += f64::from(op.times);
+        }
+        let costs: Vec<Vec<f64>> = (space.strategies.iter().zip(times))
+            .map(|(of, times)| of.iter().map(|of| times * of.seconds / UNIT_S).collect())
             .collect();
         let mut net = Self {
             sides: vec![Vec::new(); costs.len()],
@@ -89,16 +94,12 @@ impl Net {
             uses: Vec::new(),
             budgets: budgets(space),
         };
-        let mut groups: BTreeMap<(usize, Copies, u32), Vec<Link>> = BTreeMap::new();
-        for link in links(space)? {
-            groups.entry((link.tensor, link.copies, link.times)).or_default().push(link);
-        }
-        for links in groups.values() {
+        for links in equal(space, links(space)?) {
             let tensor = &space.graph.tensors[links[0].tensor];
             let of = (&tensor.dims[..], tensor.element_bytes);
             let table = tables.of((space.mesh, space.prices), of);
             let table = table.ok_or_else(|| Refused::TooLarge(tensor.name.clone()))?;
-            net.add(space, table, links);
+            net.add(space, table, &links);
         }
         Ok(net)
     }
@@ -309,6 +310,42 @@ fn gathered<T: Copy>(of: &[T], chosen: &[usize]) -> Vec<T> {
     chosen.iter().map(|at| of[*at]).collect()
 }
 
+/// Links by what one resharding serves. Copies that have their strategies in common are one, as often as there are
+/// copies.
+fn equal(space: &Space<'_>, links: Vec<Link>) -> Vec<Vec<Link>> {
+    let mut groups: BTreeMap<(usize, Copies, u32), Vec<Link>> = BTreeMap::new();
+    for mut link in links {
+        [&mut link.from, &mut link.to].into_iter().for_each(|end| end.0 = space.choice[end.0]);
+        let group = groups.entry((link.tensor, link.copies, link.times)).or_default();
+        if group.iter().all(|other| other.to != link.to) {
+            group.push(link);
+        }
+    }
+    if space.graph.tied.is_empty() {
+        return groups.into_values().collect();
+    }
+    let mut all: Vec<Vec<Link>> = Vec::new();
+    let mut numbers = BTreeMap::new();
+    for group in groups.into_values() {
+        let Link { tensor, copies, times, from, .. } = group[0];
+        let Tensor { dims, element_bytes, exposed, .. } = &space.graph.tensors[tensor];
+        let mut to: Vec<(usize, usize)> = group.iter().map(|link| link.to).collect();
+        to.sort_unstable();
+        let of = (dims, element_bytes.to_bits(), exposed.to_bits());
+        match numbers.entry((copies, from, to, of)) {
+            Entry::Vacant(entry) => {
+                entry.insert(all.len());
+                all.push(group);
+            }
+            Entry::Occupied(entry) => {
+                let same = &mut all[*entry.get()];
+                same.iter_mut().for_each(|link| link.times = link.times.saturating_add(times));
+            }
+        }
+    }
+    all
+}
+
 /// All uses: of inputs, of pins, and of the last of equal layers.
 fn links(space: &Space<'_>) -> Result<Vec<Link>, Refused> {
     let graph = space.graph;
@@ -358,8 +395,9 @@ fn budgets(space: &Space<'_>) -> Vec<Parts> {
             let Some(dims) = tensor.map(|tensor| &space.graph.tensors[*tensor].dims) else {
                 continue;
             };
-            parts[op].resize(space.strategies[op].len(), 0.0);
-            for (part, strategy) in parts[op].iter_mut().zip(&space.strategies[op]) {
+            let choice = space.choice[op];
+            parts[choice].resize(space.strategies[choice].len(), 0.0);
+            for (part, strategy) in parts[choice].iter_mut().zip(&space.strategies[choice]) {
                 let local = space.mesh.local(dims, &strategy.placements[operand]);
                 let local = local.unwrap_or(f64::INFINITY);
                 *part += local * each / budget.most_bytes;

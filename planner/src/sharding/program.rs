@@ -1,6 +1,7 @@
 //! A plan and how it comes about.
 
 use super::answer::{Refused, Sharding};
+use super::ascent::Duals;
 use super::graph::{Graph, Strategy};
 use super::mesh::{Mesh, Placement, Prices};
 use super::net::{Net, UNIT_S, numbers};
@@ -8,6 +9,21 @@ use super::price::Tables;
 use super::search;
 use super::space::Space;
 use crate::run::Control;
+
+/// What searches on the same mesh begin with.
+#[derive(Default)]
+pub(super) struct Known {
+    tables: Tables,
+    /// Duals of the search before, where the next one differs by its prices and rows of memory alone.
+    duals: Option<Duals>,
+}
+
+impl Known {
+    /// Has the next search begin anew, but for prices of resharding.
+    pub(super) fn forget(&mut self) {
+        self.duals = None;
+    }
+}
 
 /// The best strategies for a graph on a mesh. Where time ends before the bound meets what was found, the best so far.
 ///
@@ -19,8 +35,18 @@ pub fn plan(
     prices: &dyn Prices,
     control: &Control,
 ) -> Result<Sharding, Refused> {
+    again(graph, (mesh, prices), control, &mut Known::default())
+}
+
+/// The same after other searches on this mesh.
+pub(super) fn again(
+    graph: &Graph,
+    (mesh, prices): (&Mesh, &dyn Prices),
+    control: &Control,
+    known: &mut Known,
+) -> Result<Sharding, Refused> {
     let mut space = Space::of(graph, mesh, prices)?;
-    let net = Net::of(&space, &mut Tables::default())?;
+    let net = Net::of(&space, &mut known.tables)?;
     let (n_columns, n_strategies) = (net.n_columns(), net.n_strategies());
     let all = space.strategies.iter().map(|of| vec![true; of.len()]).collect();
     let possible: Vec<Vec<usize>> = net.possible(all).iter().map(|of| numbers(of)).collect();
@@ -28,7 +54,7 @@ pub fn plan(
         return Err(Refused::Infeasible);
     }
     space = space.only(&possible);
-    let found = search::best(net.only(&possible).0, control)?;
+    let found = search::best(net.only(&possible).0, &mut known.duals, control)?;
     let sharding = space.sharding(&found.chosen).ok_or(Refused::NotSolved)?;
     let bound_s = (found.bound * UNIT_S).min(sharding.seconds);
     Ok(Sharding { bound_s, n_columns, n_strategies, ..sharding })
@@ -45,15 +71,19 @@ pub fn stated(
     prices: &dyn Prices,
     placements: &[Vec<Placement>],
 ) -> Result<Sharding, Refused> {
+    let graph = &Graph { tied: Vec::new(), ..graph.clone() };
     let space = Space::of(graph, mesh, prices)?;
-    let ops = graph.ops.iter().zip(&space.strategies).zip(placements);
-    let chosen: Vec<usize> = ops
-        .map(|((op, strategies), of)| {
-            let found = strategies.iter().position(|strategy| strategy.placements == *of);
-            found.ok_or_else(|| Refused::NoStrategy(op.name.clone()))
-        })
-        .collect::<Result<_, _>>()?;
-    space.sharding(&chosen).ok_or(Refused::Infeasible)
+    space.sharding(&chosen(&space, placements)?).ok_or(Refused::Infeasible)
+}
+
+/// Numbers of the strategies of stated placements, where each op has its own.
+fn chosen(space: &Space<'_>, placements: &[Vec<Placement>]) -> Result<Vec<usize>, Refused> {
+    let ops = space.graph.ops.iter().zip(&space.strategies).zip(placements);
+    ops.map(|((op, strategies), of)| {
+        let found = strategies.iter().position(|strategy| strategy.placements == *of);
+        found.ok_or_else(|| Refused::NoStrategy(op.name.clone()))
+    })
+    .collect()
 }
 
 /// Strategies of one op, and seconds of all ops with each in place of the stated one; infinite where a tensor does
@@ -65,15 +95,18 @@ pub fn alternatives(
     placements: &[Vec<Placement>],
     op: usize,
 ) -> Vec<(Strategy, f64)> {
-    let seconds = |strategy: &Strategy| {
-        let mut all = placements.to_vec();
-        all[op].clone_from(&strategy.placements);
-        stated(graph, mesh, prices, &all).map_or(f64::INFINITY, |of| of.seconds)
+    let graph = &Graph { tied: Vec::new(), ..graph.clone() };
+    let found = || {
+        let space = Space::of(graph, mesh, prices)?;
+        let chosen = chosen(&space, placements)?;
+        Ok::<_, Refused>((space, chosen))
     };
-    let strategies = graph.strategies(&graph.ops[op], mesh, prices);
+    let Ok((space, mut chosen)) = found() else { return Vec::new() };
+    let strategies = space.strategies[op].iter().cloned().enumerate();
     strategies
-        .into_iter()
-        .map(|strategy| (seconds(&strategy), strategy))
-        .map(|(s, of)| (of, s))
+        .map(|(at, strategy)| {
+            chosen[op] = at;
+            (strategy, space.sharding(&chosen).map_or(f64::INFINITY, |of| of.seconds))
+        })
         .collect()
 }

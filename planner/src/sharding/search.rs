@@ -60,6 +60,8 @@ struct Search<'a> {
     without: f64,
     /// Relaxations so far.
     n: usize,
+    /// Duals of the whole net, once they are found.
+    whole: Option<Duals>,
 }
 
 /// How a part ends.
@@ -70,13 +72,21 @@ enum End {
     Parts(Vec<Part>),
 }
 
-/// The best choice of a net.
+/// The best choice of a net, from duals of a search of equal strategies and uses; the next may begin with those of this
+/// one.
 ///
 /// # Errors
 /// If limits leave none, or time ends before one is found.
-pub(super) fn best(net: Net, control: &Control) -> Result<Found, Refused> {
+pub(super) fn best(
+    net: Net,
+    start: &mut Option<Duals>,
+    control: &Control,
+) -> Result<Found, Refused> {
     let names = net.costs.iter().map(|of| (0..of.len()).collect()).collect();
-    let (duals, mut best) = priced(&mut Ascent::new(&net), control);
+    let before = start.take().and_then(|duals| duals.fitted(&net));
+    let mut ascent = before.map_or_else(|| Ascent::new(&net), |duals| Ascent::from(&net, duals));
+    let (duals, mut best) = priced(&mut ascent, control);
+    let mut whole = None;
     let bound = Bound::of(&net, &duals);
     let mut without = f64::INFINITY;
     let mut open = vec![Part { net, duals, bound, floor: 0.0, names }];
@@ -90,17 +100,19 @@ pub(super) fn best(net: Net, control: &Control) -> Result<Found, Refused> {
             without = without.min(before);
             continue;
         }
-        let mut search = Search { control, part, best, without, n: 0 };
+        let mut search = Search { control, part, best, without, n: 0, whole };
         let end = search.run();
-        (best, without) = (search.best, search.without);
+        let least = search.part.least();
+        (best, without, whole) = (search.best, search.without, search.whole);
         match end {
             Ok(End::Bound(bound)) => without = without.min(bound),
             Ok(End::Parts(parts)) => open.extend(parts),
             Err(Refused::Infeasible) => {}
-            Err(_) => (without, is_ended) = (without.min(before), true),
+            Err(_) => (without, is_ended) = (without.min(least), true),
         }
     }
     let (cost, chosen) = best;
+    *start = whole;
     match chosen.is_empty() {
         true if is_ended || control.stop().is_some() => Err(Refused::NotSolved),
         true => Err(Refused::Infeasible),
@@ -129,6 +141,9 @@ impl Search<'_> {
     fn run(&mut self) -> Result<End, Refused> {
         loop {
             self.climb();
+            if self.whole.is_none() {
+                self.whole = Some(self.part.duals.clone());
+            }
             let before = self.part.net.n_columns();
             if self.is_met() || self.control.stop().is_some() {
                 return Ok(End::Bound(self.part.least()));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use super::answer::{Refused, Sharding, Step};
-use super::graph::{Graph, Strategy};
+use super::graph::{Graph, Op, Strategy};
 use super::mesh::{Mesh, Placement, Prices};
 
 /// Graph, mesh and prices with strategies of all ops.
@@ -13,7 +13,9 @@ pub(super) struct Space<'a> {
     pub graph: &'a Graph,
     pub mesh: &'a Mesh,
     pub prices: &'a dyn Prices,
-    /// By op.
+    /// By op the number of its choice: one for all ops that share a strategy.
+    pub choice: Vec<usize>,
+    /// By choice.
     pub strategies: Vec<Vec<Strategy>>,
     /// By tensor its op, and its number of the op's operands; none of what copies of layers read.
     pub producer: Vec<Option<(usize, usize)>>,
@@ -22,6 +24,20 @@ pub(super) struct Space<'a> {
 /// Strategies of an op at most.
 const MOST: usize = 1 << 14;
 
+/// Strategies of an op.
+fn strategies_of(
+    graph: &Graph,
+    op: &Op,
+    (mesh, prices): (&Mesh, &dyn Prices),
+) -> Result<Vec<Strategy>, Refused> {
+    let axes = u32::try_from(mesh.axes.len()).unwrap_or(u32::MAX);
+    if op.rules.len().checked_pow(axes).is_none_or(|n| n > MOST) {
+        return Err(Refused::TooLarge(op.name.clone()));
+    }
+    let of = graph.strategies(op, mesh, prices);
+    if of.is_empty() { Err(Refused::NoStrategy(op.name.clone())) } else { Ok(of) }
+}
+
 impl<'a> Space<'a> {
     pub(super) fn of(
         graph: &'a Graph,
@@ -29,21 +45,20 @@ impl<'a> Space<'a> {
         prices: &'a dyn Prices,
     ) -> Result<Self, Refused> {
         let (mut strategies, mut producer) = (Vec::new(), vec![None; graph.tensors.len()]);
+        let mut choice = vec![0; graph.ops.len()];
         for (number, op) in graph.ops.iter().enumerate() {
-            let axes = u32::try_from(mesh.axes.len()).unwrap_or(u32::MAX);
-            if op.rules.len().checked_pow(axes).is_none_or(|n| n > MOST) {
-                return Err(Refused::TooLarge(op.name.clone()));
+            if graph.is_own(number) {
+                choice[number] = strategies.len();
+                strategies.push(strategies_of(graph, op, (mesh, prices))?);
             }
-            let of = graph.strategies(op, mesh, prices);
-            if of.is_empty() {
-                return Err(Refused::NoStrategy(op.name.clone()));
-            }
-            strategies.push(of);
             for (place, output) in op.outputs.iter().enumerate() {
                 if producer[*output].replace((number, op.inputs.len() + place)).is_some() {
                     return Err(Refused::Producer(graph.tensors[*output].name.clone()));
                 }
             }
+        }
+        for op in (0..graph.ops.len()).filter(|op| !graph.is_own(*op)) {
+            choice[op] = choice[graph.tied[op]];
         }
         let is_read = |tensor: usize| graph.chains.iter().any(|chain| chain.tensor == tensor);
         for (number, tensor) in graph.tensors.iter().enumerate() {
@@ -51,7 +66,7 @@ impl<'a> Space<'a> {
                 return Err(Refused::Producer(tensor.name.clone()));
             }
         }
-        Ok(Self { graph, mesh, prices, strategies, producer })
+        Ok(Self { graph, mesh, prices, choice, strategies, producer })
     }
 
     /// The op that produces a tensor, and its number of the op's operands.
@@ -60,17 +75,18 @@ impl<'a> Space<'a> {
         self.producer[tensor].ok_or_else(|| Refused::Producer(name()))
     }
 
-    /// The space of some strategies of each op, by number.
+    /// The space of some strategies of each choice, by number.
     pub(super) fn only(&self, chosen: &[Vec<usize>]) -> Self {
         let of = self.strategies.iter().zip(chosen);
         let strategies = of.map(|(of, chosen)| chosen.iter().map(|at| of[*at].clone()).collect());
-        Self { strategies: strategies.collect(), producer: self.producer.clone(), ..*self }
+        let (choice, producer) = (self.choice.clone(), self.producer.clone());
+        Self { choice, strategies: strategies.collect(), producer, ..*self }
     }
 
     /// What a choice of strategies costs; none where a tensor reaches no use.
     pub(super) fn sharding(&self, chosen: &[usize]) -> Option<Sharding> {
-        let all = self.strategies.iter().zip(chosen);
-        let strategies: Vec<Strategy> = all.map(|(of, at)| of[*at].clone()).collect();
+        let of_choice = |choice: &usize| self.strategies[*choice][chosen[*choice]].clone();
+        let strategies: Vec<Strategy> = self.choice.iter().map(of_choice).collect();
         let of_op = |tensor: usize| {
             let (op, operand) = self.producer[tensor]?;
             Some(&strategies[op].placements[operand])

@@ -5,7 +5,7 @@
 //! a product one for each factor, of any other op one for all it reads. What the backward pass reads is stored once,
 //! under all names that views give it. Where several ops read a tensor, its gradients are summed.
 //!
-//! Layers are not recomputed, and each has its own copy of the program.
+//! Layers are not recomputed; equal ones have their strategies in common ([`layers`](super::layers)).
 
 use std::collections::BTreeMap;
 
@@ -37,6 +37,7 @@ pub fn step(graph: &Ops, run: &Run) -> Option<Step> {
         gradients: vec![None; graph.tensors.len()],
         contributions: vec![0; graph.tensors.len()],
         again: BTreeMap::new(),
+        owners: owners(graph),
         step: Step { graph: Graph::default(), parameters: Vec::new(), stored: Vec::new() },
     };
     of.find_needs();
@@ -65,6 +66,8 @@ struct Traced<'a> {
     contributions: Vec<u32>,
     /// By tensor what the backward pass reads of it.
     again: BTreeMap<TensorId, usize>,
+    /// By tensor the layer that produces it; of a source the one that alone reads it, else nothing.
+    owners: Vec<&'a str>,
     step: Step,
 }
 
@@ -113,7 +116,7 @@ impl Traced<'_> {
         let (word, name) = (letters(&of.shape), of.name.clone());
         let number = self.like(tensor, &name);
         self.tensors[tensor.index()] = Some(number);
-        self.of.op(&name, 0.0, [&[], &[number]], lettered(&[], &[&word], &[]));
+        self.op(&name, [&[], &[number]], lettered(&[], &[&word], &[]), tensor);
         match of.role {
             Role::Parameter if self.is_trained(tensor) => {
                 self.priced(Work::Update(self.run.update_bytes));
@@ -123,6 +126,13 @@ impl Traced<'_> {
             _ => {}
         }
         number
+    }
+
+    /// Adds an op without FLOPs that is of the layer of a tensor.
+    fn op(&mut self, name: &str, operands: [&[usize]; 2], rules: Vec<Rule>, of: TensorId) {
+        self.of.op(name, 0.0, operands, rules);
+        let layer = self.owners[of.index()];
+        self.of.ops.iter_mut().last().into_iter().for_each(|op| op.layer = layer.to_owned());
     }
 
     fn priced(&mut self, work: Work) {
@@ -258,7 +268,7 @@ impl Traced<'_> {
         let sum = self.like(tensor, &name);
         self.of.tensors[sum].element_bytes = bytes;
         let rules = lettered(&[word.as_str(); 2], &[&word], &[vec![0, 1]]);
-        self.of.op(&name, 0.0, [&[before, gradient], &[sum]], rules);
+        self.op(&name, [&[before, gradient], &[sum]], rules, tensor);
         self.gradients[tensor.index()] = Some(sum);
     }
 
@@ -291,7 +301,7 @@ impl Traced<'_> {
                 let name = format!("{}.stored", self.of.tensors[read].name);
                 let number = self.like(tensor, &name);
                 let word = letters(&self.graph.tensor(tensor).shape);
-                self.of.op(&name, 0.0, [&[read], &[number]], lettered(&[&word], &[&word], &[]));
+                self.op(&name, [&[read], &[number]], lettered(&[&word], &[&word], &[]), tensor);
                 self.priced(Work::Nothing);
                 self.step.stored.push(number);
                 number
@@ -476,6 +486,23 @@ fn is_renamed(graph: &Ops, op: &Op) -> bool {
     };
     let read = op.inputs.first().or_else(|| op.parameters.first()).map(n);
     matches!(&op.outputs[..], [one] if Some(n(one)) == read)
+}
+
+/// By tensor the layer of the op that produces it; of a source the layer that alone reads it, else nothing.
+fn owners(graph: &Ops) -> Vec<&str> {
+    let mut all: Vec<Option<&str>> = vec![None; graph.tensors.len()];
+    for op in &graph.ops {
+        let layer = op.module.as_deref().map(layer).unwrap_or_default();
+        for tensor in op.inputs.iter().chain(&op.parameters) {
+            let of = all[tensor.index()].get_or_insert(layer);
+            *of = if *of == layer { layer } else { "" };
+        }
+    }
+    for op in &graph.ops {
+        let layer = op.module.as_deref().map(layer).unwrap_or_default();
+        op.outputs.iter().for_each(|tensor| all[tensor.index()] = Some(layer));
+    }
+    all.into_iter().map(Option::unwrap_or_default).collect()
 }
 
 /// The path of a module down to the number of a layer.

@@ -16,10 +16,11 @@ use ir::graph::Graph as Ops;
 use super::answer::{Refused, Sharding};
 use super::decoder::{self, Run, Step};
 use super::graph::Graph;
+use super::layers;
 use super::memory::{Memory, used};
 use super::mesh::{Mesh, Prices};
 use super::pinned::{ANY, Pinned, pin};
-use super::program::plan;
+use super::program::{Known, again};
 use super::replay::{Replayed, Running, of_parameters, replayed};
 use super::templates::{self, Template, restricted};
 use super::traced;
@@ -31,8 +32,10 @@ const ROWS: usize = 4;
 const ROUNDS: usize = 3;
 /// Part of the price that a program may lack to its bound before the best plan is known.
 const COARSE: f64 = 1e-3;
-/// The same of templates beside a plan.
+/// The same of templates beside a plan, and of those that take this much longer.
 const BESIDE: f64 = 5e-3;
+const COARSER: f64 = 0.1;
+const FAR: f64 = 1.5;
 /// What a proof of the best plan may take where no limit of time is shorter.
 const PROOF: Duration = Duration::from_secs(3);
 /// Share of the limits left that a number of micro-batches gets.
@@ -136,6 +139,7 @@ impl Question<'_> {
             Source::Graph(read) => traced::step(read(n_sequences)?.as_ref(), &run)?,
         };
         pin(&mut step.graph, self.pins, self.mesh.axes.len());
+        step.graph.tied = layers::tied(&step.graph);
         Some(step)
     }
 
@@ -148,19 +152,29 @@ impl Question<'_> {
     /// The best sharding of a step within memory, with the rows that bind.
     ///
     /// # Errors
-    /// Those of [`plan`]; where memory does not suffice, the rows that have no solution together.
+    /// Those of [`plan`](super::program::plan); where memory does not suffice, the rows that have no solution together.
     pub fn within(
         &self,
         step: &Step,
         control: &Control,
     ) -> Result<(Sharding, Vec<String>), (Refused, Vec<String>)> {
-        let all = self.budgets(step);
+        self.within_after(step, control, &mut Known::default())
+    }
+
+    fn within_after(
+        &self,
+        step: &Step,
+        control: &Control,
+        known: &mut Known,
+    ) -> Result<(Sharding, Vec<String>), (Refused, Vec<String>)> {
+        let mut all = self.budgets(step);
+        all.retain(|budget| step.graph.is_own(budget.op()));
         let mut graph = Graph { budgets: Vec::new(), ..step.graph.clone() };
         let mut joined: Vec<usize> = Vec::new();
         loop {
             let names = || joined.iter().map(|at| all[*at].name.clone()).collect::<Vec<_>>();
-            let sharding =
-                plan(&graph, self.mesh, self.prices, control).map_err(|error| (error, names()))?;
+            let sharding = again(&graph, (self.mesh, self.prices), control, known)
+                .map_err(|error| (error, names()))?;
             let used = used(&graph, self.mesh, &all, &sharding.strategies);
             let over = all.iter().zip(used).map(|(of, used)| used / of.most_bytes.max(1.0) - 1.0);
             let mut broken: Vec<(f64, usize)> =
@@ -188,26 +202,31 @@ impl Question<'_> {
     pub fn plan(&self, control: &Control) -> Result<Planned, (Refused, Vec<String>)> {
         let coarse = &limited(control, (COARSE, None));
         let short = coarse.part(SHORT);
-        let mut found = self.fastest(&short);
+        let known = &mut Known::default();
+        let mut found = self.fastest(&short, known);
         coarse.spend(short.spent());
         if short.noted_stop().is_some() {
             // Where memory just suffices, any plan takes less to find than a good one.
             if found.is_err() {
                 let any = limited(control, (ANY, None)).part(0.5);
-                found = self.fastest(&any);
+                found = self.fastest(&any, known);
                 coarse.spend(any.spent());
             }
-            found = match (found, self.fastest(coarse)) {
+            found = match (found, self.fastest(coarse, known)) {
                 (Ok(one), Ok(other)) if one.seconds() <= other.seconds() => Ok(one),
                 (Ok(one), Err(_)) => Ok(one),
                 (_, other) => other,
             };
             coarse.noted_stop().into_iter().for_each(|stop| control.note_stop(stop));
         }
-        found.map(|best| self.proved(self.varied(best, coarse), control))
+        found.map(|best| self.proved(self.varied(best, coarse, known), control, known))
     }
 
-    fn fastest(&self, coarse: &Control) -> Result<Planned, (Refused, Vec<String>)> {
+    fn fastest(
+        &self,
+        coarse: &Control,
+        known: &mut Known,
+    ) -> Result<Planned, (Refused, Vec<String>)> {
         let mut best: Option<Planned> = None;
         let mut last = (Refused::Infeasible, Vec::new());
         let (mut undecided, mut n_tried) = (None, 0);
@@ -229,7 +248,7 @@ impl Question<'_> {
                 }
                 // Where memory just does not suffice, that takes long to show: others get their share of the limits.
                 let part = coarse.part(SHARE);
-                let found = self.overlapped(step, (accumulation, recomputes), &part);
+                let found = self.overlapped(step, (accumulation, recomputes), &part, known);
                 coarse.spend(part.spent());
                 part.noted_stop().into_iter().for_each(|stop| coarse.note_stop(stop));
                 match found {
@@ -260,7 +279,7 @@ impl Question<'_> {
     }
 
     /// A plan with the bound of a search for the best one, and that one where its replay is no slower.
-    fn proved(&self, mut plan: Planned, control: &Control) -> Planned {
+    fn proved(&self, mut plan: Planned, control: &Control, known: &mut Known) -> Planned {
         let is_met = plan.sharding.bound_s >= plan.sharding.seconds * (1.0 - 1e-9);
         // How far a search gets in a time is no matter of the question alone.
         if is_met || control.limits().deterministic || control.stop().is_some() {
@@ -268,7 +287,8 @@ impl Question<'_> {
         }
         let left = control.deadline().map(|end| end.saturating_duration_since(Instant::now()));
         let fine = limited(control, (0.0, Some(left.map_or(PROOF, |left| left.min(PROOF)))));
-        let Ok((sharding, rows)) = self.within(&plan.step, &fine) else { return plan };
+        let found = self.within_after(&plan.step, &fine, known);
+        let Ok((sharding, rows)) = found else { return plan };
         let bound_s = plan.sharding.bound_s.max(sharding.bound_s);
         let replayed = replayed(&plan.step.graph, &sharding, &self.running);
         let is_better = sharding.seconds <= plan.sharding.seconds;
@@ -285,17 +305,29 @@ impl Question<'_> {
     #[must_use]
     pub fn templates(&self, planned: &Planned, control: &Control) -> Vec<(Template, f64)> {
         let of = (planned.accumulation, planned.recomputes);
-        let coarse = limited(control, (BESIDE, None));
-        let seconds = |template: Template| {
-            if control.stop().is_some() {
-                return None;
+        let far = FAR * planned.seconds();
+        let mut known = Known::default();
+        let mut seconds = |template: Template| {
+            // A slow one needs fewer digits.
+            let mut found = None;
+            for gap in [COARSER, BESIDE] {
+                if control.stop().is_some() {
+                    break;
+                }
+                let control = limited(control, (gap, None));
+                let planned = self.template(&template, of, &control, &mut known);
+                let Ok(planned) = planned else { break };
+                let seconds = planned.seconds();
+                found = Some(found.map_or(seconds, |before: f64| before.min(seconds)));
+                if seconds > far {
+                    break;
+                }
             }
-            let found = self.template(&template, of, &coarse).ok()?;
-            Some((template, found.seconds()))
+            Some((template, found?))
         };
         let mut all: Vec<_> = templates::all(&planned.step.graph, self.mesh)
             .into_iter()
-            .filter_map(seconds)
+            .filter_map(&mut seconds)
             .collect();
         all.sort_by(|one, other| one.1.total_cmp(&other.1));
         let mut names = BTreeSet::new();
@@ -307,16 +339,17 @@ impl Question<'_> {
     ///
     /// # Errors
     /// As [`Self::plan`]: most models and meshes have no way for some.
-    pub fn template(
+    fn template(
         &self,
         template: &Template,
         (accumulation, recomputes): (u64, bool),
         control: &Control,
+        known: &mut Known,
     ) -> Result<Planned, (Refused, Vec<String>)> {
         let step = self.step(accumulation, recomputes);
         let mut step = step.ok_or((Refused::NoGraph, Vec::new()))?;
         step.graph = restricted(&step.graph, template);
-        self.overlapped(step, (accumulation, recomputes), control)
+        self.overlapped(step, (accumulation, recomputes), control, known)
     }
 
     /// The plan of the fastest replay, of programs that price what the replay before left exposed.
@@ -325,11 +358,14 @@ impl Question<'_> {
         mut step: Step,
         of: (u64, bool),
         control: &Control,
+        known: &mut Known,
     ) -> Result<Planned, (Refused, Vec<String>)> {
+        known.forget();
         let mut best: Option<Planned> = None;
         let mut exposed = Exposed { parameters: 1.0, activations: 1.0 };
         for _ in 0..ROUNDS {
-            let at = match (self.exposed(&mut step, of, (exposed, control)), best.is_some()) {
+            let at = match (self.exposed(&mut step, of, (exposed, control), known), best.is_some())
+            {
                 (Err(_), true) => break,
                 (found, _) => found?,
             };
@@ -354,9 +390,10 @@ impl Question<'_> {
         step: &mut Step,
         (accumulation, recomputes): (u64, bool),
         (exposed, control): (Exposed, &Control),
+        known: &mut Known,
     ) -> Result<Planned, (Refused, Vec<String>)> {
         expose(&mut step.graph, exposed);
-        let (sharding, rows) = self.within(step, control)?;
+        let (sharding, rows) = self.within_after(step, control, known)?;
         let replayed = replayed(&step.graph, &sharding, &self.running);
         Ok(Planned {
             peak: self.peak(step, &sharding.strategies),
@@ -372,10 +409,12 @@ impl Question<'_> {
 
     /// The faster in replay of a plan and those of other shares, which the plan's own share says nothing of: what
     /// one hides may hide what another adds.
-    fn varied(&self, mut best: Planned, control: &Control) -> Planned {
+    fn varied(&self, mut best: Planned, control: &Control, known: &mut Known) -> Planned {
+        known.forget();
         let of = (best.accumulation, best.recomputes);
         let is_small = best.sharding.n_columns <= SMALL;
         let shares = if is_small { &SHARES[..] } else { &[] };
+        let control = &limited(control, (if is_small { COARSE } else { BESIDE }, None));
         let pairs = ACTIVATIONS.iter().flat_map(|activations| {
             let parameters = shares.iter().map(|share| Some(*share)).chain([None]);
             parameters.map(move |parameters| (parameters, *activations))
@@ -387,7 +426,7 @@ impl Question<'_> {
             if control.stop().is_some() {
                 break;
             }
-            let at = self.exposed(&mut best.step.clone(), of, (exposed, control));
+            let at = self.exposed(&mut best.step.clone(), of, (exposed, control), known);
             if let Ok(at) = at
                 && at.seconds() < best.seconds()
             {
@@ -508,7 +547,10 @@ mod tests {
             let found = question.plan(&control).unwrap();
             for template in templates::all(&found.step.graph, mesh) {
                 let of = (found.accumulation, found.recomputes);
-                let Ok(other) = question.template(&template, of, &control) else { continue };
+                let Ok(other) = question.template(&template, of, &control, &mut Known::default())
+                else {
+                    continue;
+                };
                 n_feasible += 1;
                 let placements: Vec<_> =
                     other.sharding.strategies.iter().map(|of| of.placements.clone()).collect();
