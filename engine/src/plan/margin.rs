@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::answer::exit::{CommandResult, Exit};
 use crate::answer::page::Page;
-use crate::request::PlanRequest;
+use crate::request::{LIMIT_OF_FLAG, PlanRequest};
 use crate::search::run::Run;
 
 /// Plans with the margin, and where no plan keeps it, in all that the driver leaves of each device.
@@ -18,7 +18,8 @@ use crate::search::run::Run;
 pub(crate) fn planned(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     let page = run.page.like();
     let first = on(&page, request, run);
-    if !is_short(&first) || run.watch.is_cancelled() {
+    let is_bare = request.training.memory_margin.or(request.problem.margin) == Some(0.0);
+    if is_bare || !is_short(&first) || run.watch.is_cancelled() {
         run.page.take(page);
         return first;
     }
@@ -71,7 +72,9 @@ fn is_short(answer: &CommandResult) -> bool {
     match answer {
         Ok(exit) => blames.iter().any(|blame| blame.exit_code() == exit.0),
         Err(error) => {
-            blames.contains(&error.blame) && !["no-configuration", "no-fleet"].contains(&error.code)
+            let others = ["no-configuration", "no-fleet", "pins"];
+            let is_of_flag = error.facts.iter().any(|fact| fact.0 == LIMIT_OF_FLAG);
+            blames.contains(&error.blame) && !others.contains(&error.code) && !is_of_flag
         }
     }
 }

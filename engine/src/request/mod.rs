@@ -35,6 +35,9 @@ use crate::request::serving::ServingRequest;
 use crate::request::task::Task;
 use crate::request::tuning::Frozen;
 
+/// The fact of an error that names the flag whose limit of memory is below what the margin leaves.
+pub(crate) const LIMIT_OF_FLAG: &str = "limit";
+
 /// How a model file is read.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

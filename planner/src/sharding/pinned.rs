@@ -69,7 +69,7 @@ fn keep(op: &mut Op, pin: &Pinned, (operand, n_axes): (usize, usize)) {
 /// A gap that any sharding has.
 pub(super) const ANY: f64 = 0.999;
 /// Doublings of memory at most.
-const DOUBLINGS: usize = 12;
+const DOUBLINGS: usize = 24;
 /// Part of memory that the least that is enough may be above what is not.
 const NEAR: f64 = 0.01;
 
@@ -205,7 +205,7 @@ impl Question<'_> {
         let has_any = |bytes| self.has_any_of(&members, bytes, control) == Some(true);
         let mut least = self.memory.most_bytes;
         let mut enough =
-            (0..DOUBLINGS).map(|power| least * f64::from(2 << power)).find(|n| has_any(*n))?;
+            (0..DOUBLINGS).map(|power| least * f64::from(2_u32 << power)).find(|n| has_any(*n))?;
         least = least.max(enough / 2.0);
         while enough > least * (1.0 + NEAR) {
             let middle = f64::midpoint(least, enough);

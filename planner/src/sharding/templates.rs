@@ -1,13 +1,18 @@
 //! Known ways to shard a decoder, as restrictions of the program: each is a point of its space.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
+use super::answer::Refused;
 use super::decoder::LOSS;
 use super::graph::{Graph, Op, Strategy};
 use super::mesh::Part::{self, Partial, Replicated, Split};
 use super::mesh::{Axis, Mesh};
+use super::program::Known;
 use super::replay::of_parameters;
 use super::rules::Rule;
+use super::training::{Planned, Question, limited};
+use crate::run::Control;
 
 /// What an axis does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,4 +215,63 @@ pub fn named(graph: &Graph, mesh: &Mesh, strategies: &[Strategy]) -> Option<Temp
         })
     };
     all(graph, mesh).into_iter().find(is)
+}
+/// Part of the price that a template's program may lack to its bound, and of one that takes so much longer than the
+/// plan.
+const BESIDE: f64 = 5e-3;
+const COARSE: f64 = 0.1;
+const FAR: f64 = 1.5;
+
+impl Question<'_> {
+    /// By template that fits, seconds of its step in as many micro-batches as a plan, the fastest first; of those that
+    /// differ by the axes that they use alone, the fastest one.
+    #[must_use]
+    pub fn templates(&self, planned: &Planned, control: &Control) -> Vec<(Template, f64)> {
+        let of = (planned.accumulation, planned.recomputes);
+        let far = FAR * planned.seconds();
+        let mut known = Known::default();
+        let mut seconds = |template: Template| {
+            // A slow one needs fewer digits.
+            let mut found = None;
+            for gap in [COARSE, BESIDE] {
+                if control.stop().is_some() {
+                    break;
+                }
+                let control = limited(control, (gap, None));
+                let planned = self.template(&template, of, &control, &mut known);
+                let Ok(planned) = planned else { break };
+                let seconds = planned.seconds();
+                found = Some(found.map_or(seconds, |before: f64| before.min(seconds)));
+                if seconds > far {
+                    break;
+                }
+            }
+            Some((template, found?))
+        };
+        let mut all: Vec<_> = self::all(&planned.step.graph, self.mesh)
+            .into_iter()
+            .filter_map(&mut seconds)
+            .collect();
+        all.sort_by(|one, other| one.1.total_cmp(&other.1));
+        let mut names = BTreeSet::new();
+        all.retain(|(template, _)| names.insert(template.to_string()));
+        all
+    }
+
+    /// A template's fastest way to run a step of as many micro-batches within memory.
+    ///
+    /// # Errors
+    /// As [`Self::plan`]: most models and meshes have no way for some.
+    pub(super) fn template(
+        &self,
+        template: &Template,
+        (accumulation, recomputes): (u64, bool),
+        control: &Control,
+        known: &mut Known,
+    ) -> Result<Planned, (Refused, Vec<String>)> {
+        let step = self.step(accumulation, recomputes);
+        let mut step = step.ok_or((Refused::NoGraph, Vec::new()))?;
+        step.graph = restricted(&step.graph, template);
+        self.overlapped(step, (accumulation, recomputes), control, known)
+    }
 }

@@ -6,7 +6,6 @@
 //! The program adds costs up, so that nothing would hide behind ops: collectives of parameters and gradients are
 //! priced by the share that a replay of the plan before left exposed, and of all plans the fastest replay counts.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,7 +21,7 @@ use super::mesh::{Mesh, Prices};
 use super::pinned::{ANY, Pinned, pin};
 use super::program::{Known, again};
 use super::replay::{Replayed, Running, of_parameters, replayed};
-use super::templates::{self, Template, restricted};
+use super::templates::{self, Template};
 use super::traced;
 use crate::run::{Control, Limits};
 
@@ -32,10 +31,8 @@ const ROWS: usize = 4;
 const ROUNDS: usize = 3;
 /// Part of the price that a program may lack to its bound before the best plan is known.
 const COARSE: f64 = 1e-3;
-/// The same of templates beside a plan, and of those that take this much longer.
-const BESIDE: f64 = 5e-3;
-const COARSER: f64 = 0.1;
-const FAR: f64 = 1.5;
+/// The same of programs of other weights, where they are large.
+const LARGE: f64 = 5e-3;
 /// What a proof of the best plan may take where no limit of time is shorter.
 const PROOF: Duration = Duration::from_secs(3);
 /// Share of the limits left that a number of micro-batches gets.
@@ -205,7 +202,8 @@ impl Question<'_> {
         let known = &mut Known::default();
         let mut found = self.fastest(&short, known);
         coarse.spend(short.spent());
-        if short.noted_stop().is_some() {
+        // Without a stop a search ends undecided where its parts are too many.
+        if short.noted_stop().is_some() || matches!(found, Err((Refused::NotSolved, _))) {
             // Where memory just suffices, any plan takes less to find than a good one.
             if found.is_err() {
                 let any = limited(control, (ANY, None)).part(0.5);
@@ -300,60 +298,8 @@ impl Question<'_> {
         plan
     }
 
-    /// By template that fits, seconds of its step in as many micro-batches as a plan, the fastest first; of those that
-    /// differ by the axes that they use alone, the fastest one.
-    #[must_use]
-    pub fn templates(&self, planned: &Planned, control: &Control) -> Vec<(Template, f64)> {
-        let of = (planned.accumulation, planned.recomputes);
-        let far = FAR * planned.seconds();
-        let mut known = Known::default();
-        let mut seconds = |template: Template| {
-            // A slow one needs fewer digits.
-            let mut found = None;
-            for gap in [COARSER, BESIDE] {
-                if control.stop().is_some() {
-                    break;
-                }
-                let control = limited(control, (gap, None));
-                let planned = self.template(&template, of, &control, &mut known);
-                let Ok(planned) = planned else { break };
-                let seconds = planned.seconds();
-                found = Some(found.map_or(seconds, |before: f64| before.min(seconds)));
-                if seconds > far {
-                    break;
-                }
-            }
-            Some((template, found?))
-        };
-        let mut all: Vec<_> = templates::all(&planned.step.graph, self.mesh)
-            .into_iter()
-            .filter_map(&mut seconds)
-            .collect();
-        all.sort_by(|one, other| one.1.total_cmp(&other.1));
-        let mut names = BTreeSet::new();
-        all.retain(|(template, _)| names.insert(template.to_string()));
-        all
-    }
-
-    /// A template's fastest way to run a step of as many micro-batches within memory.
-    ///
-    /// # Errors
-    /// As [`Self::plan`]: most models and meshes have no way for some.
-    fn template(
-        &self,
-        template: &Template,
-        (accumulation, recomputes): (u64, bool),
-        control: &Control,
-        known: &mut Known,
-    ) -> Result<Planned, (Refused, Vec<String>)> {
-        let step = self.step(accumulation, recomputes);
-        let mut step = step.ok_or((Refused::NoGraph, Vec::new()))?;
-        step.graph = restricted(&step.graph, template);
-        self.overlapped(step, (accumulation, recomputes), control, known)
-    }
-
     /// The plan of the fastest replay, of programs that price what the replay before left exposed.
-    fn overlapped(
+    pub(super) fn overlapped(
         &self,
         mut step: Step,
         of: (u64, bool),
@@ -414,7 +360,7 @@ impl Question<'_> {
         let of = (best.accumulation, best.recomputes);
         let is_small = best.sharding.n_columns <= SMALL;
         let shares = if is_small { &SHARES[..] } else { &[] };
-        let control = &limited(control, (if is_small { COARSE } else { BESIDE }, None));
+        let control = &limited(control, (if is_small { COARSE } else { LARGE }, None));
         let pairs = ACTIVATIONS.iter().flat_map(|activations| {
             let parameters = shares.iter().map(|share| Some(*share)).chain([None]);
             parameters.map(move |parameters| (parameters, *activations))

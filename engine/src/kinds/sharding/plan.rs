@@ -24,7 +24,7 @@ use crate::inputs::load;
 use crate::inputs::run::checks::check_workload;
 use crate::inputs::run::setting::Setting as Run;
 use crate::kinds::frame::found;
-use crate::request::PlanRequest;
+use crate::request::{LIMIT_OF_FLAG, PlanRequest};
 use crate::search::row;
 use crate::search::run::{Run as Progress, interrupted};
 use crate::search::watched::{proved, stop, watched};
@@ -143,7 +143,10 @@ fn none(
 fn conflicting((setting, request): (&Setting, &PlanRequest), conflict: &Conflict) -> Diagnostic {
     let run = &setting.run;
     let pins = &run.request.pin;
-    let gigabytes = |bytes: f64| format!("{:.2} GB", bytes / 1e9);
+    let gigabytes = |bytes: f64| {
+        let (figure, unit) = memory(bytes);
+        format!("{figure} {unit}")
+    };
     let limit = run.limit.map_or(f64::INFINITY, |limit| limit.as_f64());
     let word = |member: &Constraint| match member {
         Constraint::Memory => format!("{} per device", gigabytes(limit)),
@@ -157,7 +160,7 @@ fn conflicting((setting, request): (&Setting, &PlanRequest), conflict: &Conflict
             let recompute = if setting.ops.is_none() { ", with and without recompute" } else { "" };
             format!("no sharding fits in {alone} (power-of-two micro-batch counts{recompute})")
         }
-        [alone] => format!("no sharding meets {alone}: no combination of splits divides evenly"),
+        [alone] => format!("no sharding on this mesh meets {alone}"),
         [first @ .., last] => {
             let is_least = match conflict.is_minimal {
                 true => "; without any one of them, the others can be met",
@@ -168,29 +171,44 @@ fn conflicting((setting, request): (&Setting, &PlanRequest), conflict: &Conflict
     };
     let code = if has_memory { "memory" } else { "pins" };
     let mut error = Diagnostic::error(Blame::Infeasible, code, message).fact("conflict", words);
+    let device = run.cluster.devices.iter().filter_map(Device::memory_limit).min();
+    let is_stated = request.training.max_memory_per_device.is_some();
+    if has_memory && is_stated && device.is_none_or(|device| run.less(device).as_f64() > limit) {
+        error = error.fact(LIMIT_OF_FLAG, "--max-memory-per-device");
+    }
     for fix in &conflict.fixes {
         let pins: Vec<String> = fix.iter().map(|at| format!("--pin {}", pins[*at])).collect();
         error = error.hint(format!("leave out {}", pins.join(" and ")));
     }
     let Some(enough) = conflict.enough_bytes else { return error };
-    let enough = (enough / 1e7).ceil() * 1e7;
-    let device = run.cluster.devices.iter().filter_map(Device::memory_limit).min();
+    let enough = rounded_up(enough);
     let is_there = device.is_none_or(|device| run.less(device).as_f64() >= enough);
-    error.hint(match request.training.max_memory_per_device.is_some() && is_there {
-        true => format!("--max-memory-per-device {:.2}GB is enough", enough / 1e9),
+    let (figure, unit) = memory(enough);
+    let flag = if is_stated { " and a higher --max-memory-per-device" } else { "" };
+    let fits = gigabytes(enough);
+    error.hint(match is_stated && is_there {
+        true => format!("--max-memory-per-device {figure}{unit} is enough"),
         false if conflict.members.len() == 1 => {
-            format!(
-                "{} per device fits: use more devices, or devices with more memory",
-                gigabytes(enough)
-            )
+            format!("{fits} per device fits: use more devices, or devices with more memory{flag}")
         }
         false => {
-            format!(
-                "{} per device fits with these pins: use devices with more memory",
-                gigabytes(enough)
-            )
+            format!("{fits} per device fits with these pins: use devices with more memory{flag}")
         }
     })
+}
+
+/// Bytes to three digits, in gigabytes or below one of these in megabytes.
+fn memory(bytes: f64) -> (String, &'static str) {
+    match bytes < 1e9 {
+        true => (format!("{:.1}", bytes / 1e6), "MB"),
+        false => (format!("{:.2}", bytes / 1e9), "GB"),
+    }
+}
+
+/// The least bytes of the digits that are shown which are no fewer.
+fn rounded_up(bytes: f64) -> f64 {
+    let digit = if bytes < 1e9 { 1e5 } else { 1e7 };
+    (bytes / digit).ceil() * digit
 }
 
 fn screen(setting: &Setting, found: &FoundDocument<ShardingFigures>, page: &Page) -> Screen {
@@ -239,7 +257,8 @@ fn screen(setting: &Setting, found: &FoundDocument<ShardingFigures>, page: &Page
             "cost {cost}: ops and collectives in sequence, {weight} {share:.2}{of_activations}"
         ),
     );
-    let scope = "multi-axis collectives run one axis at a time; no pipeline parallelism";
+    let scope = "equal layers are sharded alike; multi-axis collectives run one axis at a time; no \
+                 pipeline parallelism";
     screen.fact("scope", scope.to_owned());
     screen.take(page, |page| {
         table(&stated, Rows::All, page);
