@@ -1,6 +1,24 @@
 //! What a fleet of serving workers was planned for, its workers and their figures.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
+
+/// Whether prefill and decode workers can hand keys and values over within hosts: each replica is on one host, and all
+/// hosts have as many replicas of each worker. Of each replica the number of its worker, and its hosts.
+#[must_use]
+pub fn are_equal_hosts<H: Ord>(replicas: impl IntoIterator<Item = (usize, BTreeSet<H>)>) -> bool {
+    let mut counts: BTreeMap<H, BTreeMap<usize, usize>> = BTreeMap::new();
+    for (worker, hosts) in replicas {
+        let n = hosts.len();
+        match hosts.into_iter().next().filter(|_| n == 1) {
+            Some(host) => *counts.entry(host).or_default().entry(worker).or_default() += 1,
+            None => return false,
+        }
+    }
+    let mut all = counts.values();
+    all.next().is_some_and(|first| all.all(|of| of == first))
+}
 
 /// What a worker serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -6,6 +6,7 @@ use cost_model::serving::memory::Term;
 use cost_model::serving::worker::Shape;
 use documents::plan::fleet::{
     FleetDocument, LengthDocument, RoleDocument, WorkerDocument, WorkerMemoryDocument,
+    are_equal_hosts,
 };
 use documents::plan::head::Head;
 use documents::plan::{ModeDocument, PlanDocument, WorkloadDocument};
@@ -186,16 +187,17 @@ fn workers_of(
 /// The question with the ways that keys and values take between workers on their devices.
 #[must_use]
 pub fn question_on<'s>(setting: &'s Setting, all: &[Workers]) -> Question<'s> {
-    let is_on_one_host = |pool: usize| {
+    let is_within_hosts = |pool: usize| {
+        let host = |id: &DeviceId| setting.pools[pool].hosts.iter().position(|of| of.contains(id));
         let connects = |of: &&Workers| of.stated.pool == pool && of.stated.role != Role::Aggregated;
-        let devices = all.iter().filter(connects).flat_map(|of| of.replicas.iter().flatten());
-        let devices: BTreeSet<&DeviceId> = devices.collect();
-        let hosts = setting.pools[pool].hosts.iter();
-        hosts.filter(|host| host.iter().any(|id| devices.contains(id))).count() == 1
+        let replicas = all.iter().filter(connects).enumerate().flat_map(|(at, of)| {
+            of.replicas.iter().map(move |ids| (at, ids.iter().filter_map(host).collect()))
+        });
+        are_equal_hosts(replicas)
     };
     let mut question = setting.question();
     for (link, near) in question.links.iter_mut().zip(&setting.links_of_a_host) {
-        if is_on_one_host(link.from) {
+        if is_within_hosts(link.from) {
             *link = *near;
         }
     }

@@ -8,6 +8,7 @@ pub mod decided;
 mod explain;
 mod free;
 mod front;
+mod hosts;
 mod kind;
 mod log;
 mod nothing_fits;

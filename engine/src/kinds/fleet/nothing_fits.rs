@@ -208,7 +208,7 @@ fn too_few(
         (rate, _) => format!("{served:.3} of {} requests/s", rate.unwrap_or(0.0)),
     };
     let message = match served > 0.0 {
-        // Fleets of a host each, with a router each, may serve more together.
+        // Unequal hosts, with a router each, may serve more together.
         true if !is_proved || setting.on_one_host(&setting.question()).is_some() => {
             format!("found no fleet of {devices} for more than {asked}{within} ({settings})")
         }

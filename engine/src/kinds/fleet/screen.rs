@@ -4,10 +4,12 @@ use documents::plan::fleet::{
     AlternativeDocument, FleetDocument, FleetFigures, RejectedDocument, RoleDocument,
 };
 use documents::report::FoundDocument;
+use ir::id::DeviceId;
 use ir::units::Bytes;
 use planner::run::StopReason;
-use planner::serving::fleet::Objective;
+use planner::serving::fleet::{Objective, Role};
 
+use super::decided;
 use super::kind::source;
 use super::log::told;
 use super::setting::Setting;
@@ -36,6 +38,10 @@ pub(super) fn of(
     let settings = format!("{}, {}", setting.asked.engine.name(), run.numbers.dtype.name());
     let columns = PLANNED.saturating_sub(settings.len());
     screen.fact("plan", format!("{}; {settings}", planned(&groups(&fleet.workers), columns)));
+    if let Some(n) = n_routers(setting, Some(&fleet)).filter(|n| *n > 1) {
+        let routers = format!("KV transfers stay within each of {n} hosts: one router per host");
+        screen.fact("", routers);
+    }
     screen.fact("serves", serves(setting, &fleet, figures));
     let promises = &fleet.promises;
     let told = |seconds: Option<f64>, most: Option<f64>| {
@@ -130,10 +136,13 @@ fn proof(setting: &Setting, report: &FoundDocument<FleetFigures>, stop: StopReas
         Objective::Throughput => ("most requests/s", "requests/s"),
     };
     let plural = if figures.n_types == 1 { "" } else { "s" };
-    // Such on one host beside aggregated workers on others are in no search.
+    // Fleets of hosts that differ, each with its hand-overs within it, are in no search, but below the bound of those
+    // within hosts.
     let transfers = match setting.on_one_host(&setting.question()) {
-        Some(_) => ", KV transfers all between hosts or all within one",
-        None => "",
+        Some(_) if n_routers(setting, report.plan.fleet.as_deref()).is_none() => {
+            ", KV transfers all between hosts or all within one"
+        }
+        _ => "",
     };
     let space = format!(
         "{} worker type{plural} (integer program){transfers}, sized by formulas from {} shapes; simulated",
@@ -168,6 +177,19 @@ fn proof(setting: &Setting, report: &FoundDocument<FleetFigures>, stop: StopReas
                 .to_owned()
         }
     }
+}
+
+/// Hosts that each need a router of their own, as keys and values are handed over within each; none where they cross a
+/// network, or are handed over to nobody.
+fn n_routers(setting: &Setting, fleet: Option<&FleetDocument>) -> Option<usize> {
+    let workers = decided::of_document(setting, fleet?).ok()?;
+    let near = setting.on_one_host(&setting.question())?;
+    let is_near = decided::question_on(setting, &workers).links == near.links;
+    let prefill = workers.iter().find(|of| of.stated.role == Role::Prefill).filter(|_| is_near)?;
+    let hosts = &setting.pools[prefill.stated.pool].hosts;
+    let is_on =
+        |host: &&Vec<DeviceId>| prefill.replicas.iter().flatten().any(|id| host.contains(id));
+    Some(hosts.iter().filter(is_on).count())
 }
 
 /// Memory of the workers with the fewest tokens of keys and values, prefill aside.

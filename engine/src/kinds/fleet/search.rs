@@ -1,8 +1,5 @@
 //! The search for a question: request latencies are split into TTFT and TPOT, a concurrency becomes a rate.
 
-use cost_model::runs::forms::model::counts::least_flops;
-use cost_model::serving::worker::Shape;
-use ir::cluster::DeviceKind;
 use planner::run::Control;
 use planner::serving::fleet::{Objective, Verdict};
 use planner::serving::fleets::FleetSearch;
@@ -11,7 +8,8 @@ use planner::serving::serving_fleet::{
 };
 
 use super::decided;
-use super::setting::{Pool, Setting, USUAL_TPOT_S};
+use super::hosts::of_hosts;
+use super::setting::{Setting, USUAL_TPOT_S};
 
 /// Parts of a request latency that TTFT may take.
 const PARTS: [f64; 5] = [0.05, 0.1, 0.2, 0.35, 0.5];
@@ -71,7 +69,7 @@ pub(super) fn best(
     Ok(shortened(question, answer, (&of, &|_| false)))
 }
 
-type Search<'s> = &'s dyn Fn(&Question<'_>) -> Result<Answer, Refused>;
+pub(super) type Search<'s> = &'s dyn Fn(&Question<'_>) -> Result<Answer, Refused>;
 
 /// Of fleets as good as one, one with a TPOT short enough, or the shortest TPOT found.
 fn shortened(
@@ -114,81 +112,6 @@ pub(super) fn latency_s(answer: &Answer) -> f64 {
 pub(super) fn slowest(answer: &Answer, at: usize) -> Option<f64> {
     let all = answer.replays.iter().filter_map(|of| of.replayed.as_ref().ok());
     all.map(|of| of.seconds[at]).reduce(f64::max).filter(|seconds| *seconds > 0.0)
-}
-
-/// The best fleet of all hosts, or of one host of each pool, where keys and values cross no network.
-fn of_hosts(
-    setting: &Setting,
-    question: &Question<'_>,
-    (door, control): (FleetSearch, &Control),
-) -> Result<Answer, Refused> {
-    let price = |pool: usize, shape: &Shape| setting.price(pool, shape);
-    let all = door(question, &price, control)?;
-    let near = setting.on_one_host(question);
-    let Some(near) = near.filter(|near| !all.can_serve() || is_able(setting, near, &all)) else {
-        return Ok(all);
-    };
-    // A fleet that is on one host already has its ways there, too.
-    let workers = decided::of_answer(setting, &all).unwrap_or_default();
-    let is_there = decided::question_on(setting, &workers).links == near.links;
-    let near = match question.objective {
-        Objective::Throughput => near,
-        _ if all.is_kept() && !is_there => match below(&near, &all) {
-            Some(better) => better,
-            None => return Ok(all),
-        },
-        _ => near,
-    };
-    let near = door(&near, &price, control)?;
-    let is_better = match (near.is_kept(), all.is_kept()) {
-        (true, true) if is_there => !is_before(question, &all, &near),
-        (true, true) => is_before(question, &near, &all),
-        (false, false) => near.can_serve() && !all.can_serve(),
-        (is_kept, _) => is_kept,
-    };
-    let (mut best, other) = if is_better { (near, all.found) } else { (all, near.found) };
-    // Where there is no other fleet at all, the bound is that of the best one.
-    let bound = match (best.found.bound, other.bound) {
-        (of, _) if other.verdict == Verdict::Infeasible => of,
-        (Some(one), Some(other)) if question.objective == Objective::Throughput => {
-            Some(one.max(other))
-        }
-        (Some(one), Some(other)) => Some(one.min(other)),
-        _ => None,
-    };
-    let is_certain = bound.is_some() || other.verdict == Verdict::Infeasible;
-    if bound != best.found.bound || !is_certain {
-        (best.found.bound, best.found.verdict) = (bound, Verdict::Open);
-    }
-    Ok(best)
-}
-
-/// Whether one host of each pool, at the peak rates of its devices, serves the rate or more than the best fleet.
-fn is_able(setting: &Setting, near: &Question<'_>, all: &Answer) -> bool {
-    let best = all.found.best.as_ref().filter(|_| all.is_kept());
-    let Some(rate) = near.requests_per_s.or(best.map(|best| best.figures.requests_per_s)) else {
-        return true;
-    };
-    let model = near.model;
-    let Some(group) = model.groups.first().filter(|_| !model.is_of_parts()) else { return true };
-    let card = &group.card;
-    // Forward passes are a third of those of training steps; prompts need no logits but one.
-    let of_sample = least_flops(model, 1) / 3.0 / card.sequence.max(1) as f64;
-    let of_head = 2.0 * card.hidden as f64 * card.vocabulary as f64;
-    let per_token = of_sample - f64::from(model.n_predictions) * of_head;
-    let [n_input, n_output] = setting.asked.traffic.mean_tokens();
-    let n_tokens = n_input - f64::from(near.shared_prefix) + n_output - 1.0;
-    let peak = |pool: &Pool| {
-        let devices = pool.hosts.first().into_iter().flatten();
-        let kinds = devices.map(|id| setting.run.cluster.kind_of(*id));
-        let of = |kind: &DeviceKind| {
-            let own = kind.peak.get(&near.dtype).filter(|_| model.weights().is_none());
-            let all = kind.peak.values().map(|rate| rate.get());
-            own.map_or_else(|| all.fold(0.0, f64::max), |rate| rate.get())
-        };
-        kinds.map(of).sum::<f64>()
-    };
-    setting.pools.iter().map(peak).sum::<f64>() >= rate * n_tokens * per_token
 }
 
 /// The best of all ways to split a request latency, and where there is none, of longer parts that are halved
@@ -253,7 +176,7 @@ fn split(
 }
 
 /// Whether one answer is better than another in the objective.
-fn is_before(question: &Question<'_>, one: &Answer, other: &Answer) -> bool {
+pub(super) fn is_before(question: &Question<'_>, one: &Answer, other: &Answer) -> bool {
     let value = |of: &Answer| Some(of.found.best.as_ref()?.value(question.objective));
     match (value(one), value(other)) {
         (Some(one), Some(other)) if question.objective == Objective::Throughput => one > other,
@@ -305,7 +228,7 @@ fn at_concurrency(
 }
 
 /// The same question for fleets that are better than one in the objective.
-fn below<'q>(question: &Question<'q>, than: &Answer) -> Option<Question<'q>> {
+pub(super) fn below<'q>(question: &Question<'q>, than: &Answer) -> Option<Question<'q>> {
     let figures = &than.found.best.as_ref()?.figures;
     let mut below = question.clone();
     match question.objective {

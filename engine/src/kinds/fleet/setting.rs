@@ -429,6 +429,9 @@ fn pool(run: &Run, memory: u64, hosts: Vec<Vec<DeviceId>>) -> Result<Pool, Diagn
     Ok(Pool { hosts, kind: kind.name.clone(), memory, price_per_hour, system, stack })
 }
 
+/// Bytes/s where there is no link: the first token comes too late for any promise.
+const NO_LINK: f64 = 1e-6;
+
 /// Ways of keys and values between pools, of one device's rate: between hosts where there are several, and those
 /// between workers of a pool that are on one host.
 fn links(cluster: &Cluster, pools: &[Pool]) -> Vec<(Link, Link)> {
@@ -443,8 +446,10 @@ fn links(cluster: &Cluster, pools: &[Pool]) -> Vec<(Link, Link)> {
                 let bytes_per_s = route.kind.bandwidth.get();
                 Some(Link { from, to, bytes_per_s, start_up_s, total_bytes_per_s: None })
             };
-            let Some(far) = way(receiver.hosts.last()) else { continue };
             let near = way(receiver.hosts.first().filter(|_| from == to));
+            // Hosts without a network reach no other.
+            let none = near.map(|near| Link { bytes_per_s: NO_LINK, ..near });
+            let Some(far) = way(receiver.hosts.last()).or(none) else { continue };
             let near = near.filter(|near| near.bytes_per_s > far.bytes_per_s);
             links.push((far, near.unwrap_or(far)));
         }

@@ -5,7 +5,10 @@
 //! container `main` is told what the engine itself is told. TensorRT-LLM's options stand in
 //! `--override-engine-args` as JSON.
 
+use std::collections::BTreeSet;
+
 use documents::plan::fleet::RoleDocument::{Aggregated, Decode, Prefill};
+use documents::plan::fleet::are_equal_hosts;
 use ir::diagnostic::Diagnostic;
 use serde_json::{Value, json};
 
@@ -88,16 +91,21 @@ pub(crate) fn dynamo(source: &FleetSource<'_>) -> Result<Export, Diagnostic> {
 pub(super) fn placed(source: &FleetSource<'_>, all: &[Facts<'_>]) -> Diagnostic {
     let message = "Kubernetes chooses the nodes of replicas, not the plan";
     let warning = Diagnostic::warning("places-itself", message);
-    let parts = all.iter().filter(|facts| is_disaggregated(facts.worker));
-    let hosts: std::collections::BTreeSet<&str> = parts
-        .flat_map(|facts| facts.replicas.iter().flatten())
-        .map(|of| of.host.as_str())
-        .collect();
-    let is_one = hosts.len() == 1 && source.cluster.nodes.len() > 1;
-    match is_one {
-        true => warning.hint(
+    let parts = all.iter().filter(|facts| is_disaggregated(facts.worker)).enumerate();
+    let replicas = parts.flat_map(|(at, facts)| {
+        facts.replicas.iter().map(move |of| (at, of.iter().map(|of| of.host.as_str()).collect()))
+    });
+    let replicas: Vec<(usize, BTreeSet<&str>)> = replicas.collect();
+    let hosts: BTreeSet<&&str> = replicas.iter().flat_map(|of| &of.1).collect();
+    let n_hosts = hosts.len();
+    match are_equal_hosts(replicas) && source.cluster.nodes.len() > 1 {
+        true if n_hosts == 1 => warning.hint(
             "run prefill and decode pods on one node: the planned TTFT has KV transfers within a host",
         ),
+        true => warning.hint(format!(
+            "run equal prefill and decode pods on each of {n_hosts} nodes, with a router each: the planned TTFT \
+             has KV transfers within a host"
+        )),
         false => warning,
     }
 }
@@ -109,7 +117,7 @@ fn has_kinds(source: &FleetSource<'_>) -> bool {
 
 /// A comment about the label of nodes, where several kinds of devices are told apart.
 pub(super) fn of_kinds(source: &FleetSource<'_>) -> String {
-    let kinds: std::collections::BTreeSet<&str> =
+    let kinds: BTreeSet<&str> =
         source.fleet.workers.iter().map(|worker| worker.kind.as_str()).collect();
     let of = |kind: &&str| {
         format!("# First: kubectl label node NODE {KIND}={} # each of them\n", label(kind))

@@ -1,0 +1,188 @@
+//! Fleets whose keys and values stay within hosts: one host of each pool, or several that are equal.
+//!
+//! A host of a fleet of several has a router of its own. Of the rate each serves an equal part, so that the fleet of one
+//! host, planned for that part, is the fleet of all of them.
+
+use cost_model::runs::forms::model::counts::least_flops;
+use cost_model::serving::worker::Shape;
+use ir::cluster::DeviceKind;
+use planner::run::Control;
+use planner::serving::fleet::{Objective, Verdict};
+use planner::serving::fleets::FleetSearch;
+use planner::serving::serving_fleet::{Answer, Question, Refused};
+
+use super::decided;
+use super::search::{Search, below, is_before};
+use super::setting::{Pool, Setting};
+
+/// Numbers of hosts that are tried beyond the fewest.
+const MORE: u32 = 1;
+
+/// The best fleet of all hosts, or of equal hosts where keys and values cross no network.
+///
+/// # Errors
+/// Those of the search.
+pub(super) fn of_hosts(
+    setting: &Setting,
+    question: &Question<'_>,
+    (door, control): (FleetSearch, &Control),
+) -> Result<Answer, Refused> {
+    let price = |pool: usize, shape: &Shape| setting.price(pool, shape);
+    let of = |question: &Question<'_>| door(question, &price, control);
+    let all = of(question)?;
+    let near = setting.on_one_host(question);
+    let n_hosts = n_hosts(setting, question);
+    let Some(near) =
+        near.filter(|near| !all.can_serve() || is_able(setting, near, (&all, n_hosts)))
+    else {
+        return Ok(all);
+    };
+    // A fleet that is within hosts already has its ways there, too.
+    let workers = decided::of_answer(setting, &all).unwrap_or_default();
+    let is_there = decided::question_on(setting, &workers).links == near.links;
+    let one = if is_able(setting, &near, (&all, 1)) {
+        match question.objective {
+            Objective::Throughput => Some(near.clone()),
+            _ if all.is_kept() && !is_there => below(&near, &all),
+            _ => Some(near.clone()),
+        }
+    } else {
+        None
+    };
+    let one = one.map(|one| of(&one)).transpose()?;
+    let copied = match one.as_ref().filter(|one| one.is_kept()) {
+        Some(one) if question.objective == Objective::Throughput => {
+            Some(times(one.clone(), n_hosts))
+        }
+        Some(_) => None,
+        None => copied((question, &near), (&all, n_hosts), &of)?,
+    };
+    let mut best = all;
+    let mut bounds = vec![(best.found.bound, best.found.verdict)];
+    let mut is_near = false;
+    for near in one.into_iter().chain(copied) {
+        bounds.push((near.found.bound, near.found.verdict));
+        let is_better = match (near.is_kept(), best.is_kept()) {
+            (true, true) if is_there && !is_near => !is_before(question, &best, &near),
+            (true, true) => is_before(question, &near, &best),
+            (false, false) => near.can_serve() && !best.can_serve(),
+            (is_kept, _) => is_kept,
+        };
+        if is_better {
+            (best, is_near) = (near, true);
+        }
+    }
+    if is_near && best.is_kept() && control.stop().is_none() {
+        // No fleet is better than one whose hand-overs were all within hosts.
+        let relaxed = Question { devices: question.devices.clone(), ..near };
+        bounds = vec![of(&relaxed).map(|of| (of.found.bound, of.found.verdict))?];
+    }
+    bound(question, &mut best, &bounds);
+    Ok(best)
+}
+
+/// Gives a fleet the bound of several searches, one of which may have found it.
+fn bound(question: &Question<'_>, best: &mut Answer, all: &[(Option<f64>, Verdict)]) {
+    let is_none = |of: &&(Option<f64>, Verdict)| of.1 == Verdict::Infeasible;
+    let is_known = all.iter().all(|of| of.0.is_some() || is_none(&of));
+    let better = if question.objective == Objective::Throughput { f64::max } else { f64::min };
+    let bound = all.iter().filter(|of| !is_none(of)).filter_map(|of| of.0).reduce(better);
+    let value = best.found.best.as_ref().map(|best| best.value(question.objective));
+    match bound.filter(|_| is_known) {
+        // No search found a fleet.
+        None if is_known => {}
+        bound if bound.is_some() && bound == value => {
+            (best.found.bound, best.found.verdict) = (bound, Verdict::Optimal);
+        }
+        bound => (best.found.bound, best.found.verdict) = (bound, Verdict::Open),
+    }
+}
+
+/// Hosts that each pool has.
+fn n_hosts(setting: &Setting, question: &Question<'_>) -> u32 {
+    // A file of requests is replayed with one router for all hosts.
+    let most = if setting.asked.traffic.log.is_some() { 1 } else { u32::MAX };
+    let all = question.devices.iter().filter_map(|of| of.pool.hosts);
+    all.min().unwrap_or(1).clamp(1, most)
+}
+
+/// The best fleet of as few hosts as serve the rate, each a part of it.
+fn copied(
+    (question, near): (&Question<'_>, &Question<'_>),
+    (all, n_hosts): (&Answer, u32),
+    of: Search<'_>,
+) -> Result<Option<Answer>, Refused> {
+    let Some(rate) = question.requests_per_s.filter(|_| n_hosts > 1) else { return Ok(None) };
+    let most = Question { objective: Objective::Throughput, requests_per_s: None, ..near.clone() };
+    let most = of(&Question { most_devices: None, most_price_per_hour: None, ..most })?;
+    let served = most.found.best.as_ref().filter(|_| most.is_kept());
+    let Some(served) = served.map(|best| best.figures.requests_per_s) else { return Ok(None) };
+    let fewest = (rate / served).ceil().max(2.0);
+    if fewest > f64::from(n_hosts) {
+        return Ok(None);
+    }
+    let better = if all.is_kept() { below(question, all) } else { Some(question.clone()) };
+    let Some(better) = better else { return Ok(None) };
+    for n in (fewest as u32..=n_hosts).take(1 + MORE as usize) {
+        let part = Question {
+            requests_per_s: Some(rate / f64::from(n)),
+            most_devices: better.most_devices.map(|most| most / u64::from(n)),
+            most_price_per_hour: better.most_price_per_hour.map(|most| most / f64::from(n)),
+            ..near.clone()
+        };
+        if part.most_devices == Some(0) {
+            break;
+        }
+        let found = of(&part)?;
+        if found.is_kept() {
+            return Ok(Some(times(found, n)));
+        }
+    }
+    Ok(None)
+}
+
+/// A fleet as often as there are hosts.
+fn times(mut one: Answer, n: u32) -> Answer {
+    if let Some(plan) = &mut one.found.best {
+        plan.counts.iter_mut().for_each(|(_, count)| *count = count.saturating_mul(n));
+        plan.hosts.iter_mut().for_each(|group| group.times = group.times.saturating_mul(n));
+        let figures = &mut plan.figures;
+        figures.requests_per_s *= f64::from(n);
+        figures.handed_over_per_s.iter_mut().for_each(|rate| *rate *= f64::from(n));
+        figures.n_devices = figures.n_devices.saturating_mul(u64::from(n));
+        figures.price_per_hour = figures.price_per_hour.map(|price| price * f64::from(n));
+    }
+    if n > 1 {
+        (one.found.bound, one.found.verdict) = (None, Verdict::Open);
+    }
+    one
+}
+
+/// Whether so many hosts of each pool, at the peak rates of their devices, serve the rate or more than the best fleet.
+fn is_able(setting: &Setting, near: &Question<'_>, (all, n_hosts): (&Answer, u32)) -> bool {
+    let best = all.found.best.as_ref().filter(|_| all.is_kept());
+    let Some(rate) = near.requests_per_s.or(best.map(|best| best.figures.requests_per_s)) else {
+        return true;
+    };
+    let model = near.model;
+    let Some(group) = model.groups.first().filter(|_| !model.is_of_parts()) else { return true };
+    let card = &group.card;
+    // Forward passes are a third of those of training steps; prompts need no logits but one.
+    let of_sample = least_flops(model, 1) / 3.0 / card.sequence.max(1) as f64;
+    let of_head = 2.0 * card.hidden as f64 * card.vocabulary as f64;
+    let per_token = of_sample - f64::from(model.n_predictions) * of_head;
+    let [n_input, n_output] = setting.asked.traffic.mean_tokens();
+    let n_tokens = n_input - f64::from(near.shared_prefix) + n_output - 1.0;
+    let peak = |pool: &Pool| {
+        let devices = pool.hosts.first().into_iter().flatten();
+        let kinds = devices.map(|id| setting.run.cluster.kind_of(*id));
+        let of = |kind: &DeviceKind| {
+            let own = kind.peak.get(&near.dtype).filter(|_| model.weights().is_none());
+            let all = kind.peak.values().map(|rate| rate.get());
+            own.map_or_else(|| all.fold(0.0, f64::max), |rate| rate.get())
+        };
+        kinds.map(of).sum::<f64>()
+    };
+    let of_hosts = setting.pools.iter().map(peak).sum::<f64>() * f64::from(n_hosts);
+    of_hosts >= rate * n_tokens * per_token
+}
