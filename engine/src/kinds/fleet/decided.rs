@@ -395,7 +395,8 @@ pub(super) fn why(reason: &Reason) -> String {
         Reason::Ttft { seconds } => format!("TTFT is {seconds:.3} s with one request"),
         Reason::Tpot { seconds } => format!("TPOT is {:.2} ms with one request", 1e3 * seconds),
         Reason::Dominated { times, most_per_s, .. } => {
-            format!("{times} smaller workers serve at least its {most_per_s:.3} requests/s")
+            let plural = if *times == 1 { " serves" } else { "s serve" };
+            format!("{times} smaller worker{plural} at least its {most_per_s:.3} requests/s")
         }
         Reason::Unsteady(fault) => fault.to_string(),
         Reason::Stopped => "not searched".to_owned(),

@@ -13,7 +13,7 @@ use planner::serving::serving_fleet::{Answer, Question, Refused};
 
 use super::decided;
 use super::search::{Search, below, is_before};
-use super::setting::{Pool, Setting};
+use super::setting::{NO_LINK, Pool, Setting};
 
 /// Numbers of hosts that are tried beyond the fewest.
 const MORE: u32 = 1;
@@ -29,7 +29,10 @@ pub(super) fn of_hosts(
 ) -> Result<Answer, Refused> {
     let price = |pool: usize, shape: &Shape| setting.price(pool, shape);
     let of = |question: &Question<'_>| door(question, &price, control);
-    let all = of(question)?;
+    // Without a network only whole requests are served by several hosts.
+    let is_joined = question.links.iter().any(|link| link.bytes_per_s > NO_LINK);
+    let disaggregated = question.disaggregated && (is_joined || !question.aggregated);
+    let all = of(&Question { disaggregated, ..question.clone() })?;
     let near = setting.on_one_host(question);
     let n_hosts = n_hosts(setting, question);
     let Some(near) =
@@ -52,16 +55,16 @@ pub(super) fn of_hosts(
     let one = one.map(|one| of(&one)).transpose()?;
     let copied = match one.as_ref().filter(|one| one.is_kept()) {
         Some(one) if question.objective == Objective::Throughput => {
-            Some(times(one.clone(), n_hosts))
+            Some(times(one.clone(), most_times(question, one).min(n_hosts)))
         }
         Some(_) => None,
         None => copied((question, &near), (&all, n_hosts), &of)?,
     };
     let mut best = all;
-    let mut bounds = vec![(best.found.bound, best.found.verdict)];
+    let known = |of: &Answer| (of.found.bound, of.found.verdict);
+    let mut bounds: Vec<_> = [Some(&best), one.as_ref()].into_iter().flatten().map(known).collect();
     let mut is_near = false;
     for near in one.into_iter().chain(copied) {
-        bounds.push((near.found.bound, near.found.verdict));
         let is_better = match (near.is_kept(), best.is_kept()) {
             (true, true) if is_there && !is_near => !is_before(question, &best, &near),
             (true, true) => is_before(question, &near, &best),
@@ -75,7 +78,7 @@ pub(super) fn of_hosts(
     if is_near && best.is_kept() && control.stop().is_none() {
         // No fleet is better than one whose hand-overs were all within hosts.
         let relaxed = Question { devices: question.devices.clone(), ..near };
-        bounds = vec![of(&relaxed).map(|of| (of.found.bound, of.found.verdict))?];
+        bounds = vec![known(&of(&relaxed)?)];
     }
     bound(question, &mut best, &bounds);
     Ok(best)
@@ -98,12 +101,14 @@ fn bound(question: &Question<'_>, best: &mut Answer, all: &[(Option<f64>, Verdic
     }
 }
 
-/// Hosts that each pool has.
+/// Hosts that each pool has, of which there may be any number.
 fn n_hosts(setting: &Setting, question: &Question<'_>) -> u32 {
+    let all = question.devices.iter().map(|of| of.pool.hosts.unwrap_or(u32::MAX));
+    let n = all.min().unwrap_or(1).max(1);
     // A file of requests is replayed with one router for all hosts.
-    let most = if setting.asked.traffic.log.is_some() { 1 } else { u32::MAX };
-    let all = question.devices.iter().filter_map(|of| of.pool.hosts);
-    all.min().unwrap_or(1).clamp(1, most)
+    let is_one =
+        setting.asked.traffic.log.is_some() || n == u32::MAX && question.requests_per_s.is_none();
+    if is_one { 1 } else { n }
 }
 
 /// The best fleet of as few hosts as serve the rate, each a part of it.
@@ -139,6 +144,15 @@ fn copied(
         }
     }
     Ok(None)
+}
+
+/// How often a fleet is within the limits of devices and price.
+fn most_times(question: &Question<'_>, one: &Answer) -> u32 {
+    let Some(figures) = one.found.best.as_ref().map(|best| &best.figures) else { return 1 };
+    let devices = question.most_devices.map(|most| most as f64 / figures.n_devices.max(1) as f64);
+    let price = question.most_price_per_hour.zip(figures.price_per_hour);
+    let price = price.map(|(most, each)| most / each.max(f64::MIN_POSITIVE));
+    devices.into_iter().chain(price).fold(f64::from(u32::MAX), f64::min).max(1.0) as u32
 }
 
 /// A fleet as often as there are hosts.

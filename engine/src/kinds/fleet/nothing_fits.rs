@@ -171,7 +171,9 @@ fn promised(setting: &Setting, answer: &Answer) -> Option<Diagnostic> {
             .fact("least_s", least)
             .fact("promised_s", asked)
             .fact("worker_shapes", answer.types.n_enumerated)
-            .hint(format!("allow a longer {name}, such as {flag} {eased}, or name faster devices")),
+            .hint(format!(
+                "allow a longer {name} ({flag} {eased} suffices for one request at a time), or name faster devices"
+            )),
     )
 }
 
@@ -213,7 +215,9 @@ fn too_few(
             format!("found no fleet of {devices} for more than {asked}{within} ({settings})")
         }
         true => format!("too few devices: {devices} serve at most {asked}{within} ({settings})"),
-        false => format!("found no fleet of {devices} for any request rate{within} ({settings})"),
+        false => {
+            format!("found no fleet of {devices} for {}{within} ({settings})", traffic.demand())
+        }
     };
     let error = Diagnostic::error(blame, "no-fleet", message)
         .fact("worker_shapes", answer.types.n_enumerated)
@@ -222,13 +226,24 @@ fn too_few(
     let Some(enough) = enough else {
         return error.hint(match served > 0.0 {
             true => "state fewer requests, or allow longer latencies",
-            false => "allow longer latencies, or name more devices",
+            false => "state fewer requests, allow longer latencies, or name more devices",
         });
     };
     let per_host = setting.pools.iter().map(|pool| pool.hosts[0].len()).max().unwrap_or(1);
     let fewer = if served > 0.0 { ", or fewer requests" } else { "" };
-    error.fact("devices_needed", enough.n_devices).hint(format!(
-        "{} devices of these kinds, on hosts of {per_host}, serve them ({}): name a cluster of as many{fewer}",
+    let error = error.fact("devices_needed", enough.n_devices);
+    if setting.asked.most_devices.is_some() && enough.n_devices <= n_devices {
+        return error
+            .hint(format!("use --devices {} ({}){fewer}", enough.n_devices, enough.workers));
+    }
+    // Hand-overs between hosts are priced as those of the only one.
+    let n_hosts: usize = setting.pools.iter().map(|pool| pool.hosts.len()).sum();
+    let joined = match enough.hands_over && n_hosts == 1 {
+        true => ", if a network joins them that is as fast as the host's links",
+        false => "",
+    };
+    error.hint(format!(
+        "{} devices of these kinds, on hosts of {per_host}, serve them ({}){joined}: name a cluster of as many{fewer}",
         enough.n_devices, enough.workers
     ))
 }

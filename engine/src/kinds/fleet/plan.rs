@@ -12,7 +12,7 @@ use ir::diagnostic::Diagnostic;
 use ir::workload::Mode;
 use planner::recipe::Ingredient;
 use planner::run::{Control, StopReason};
-use planner::serving::fleet::{Objective, Verdict};
+use planner::serving::fleet::{Objective, Role, Verdict};
 use planner::serving::fleets::Fleets;
 use planner::serving::serving_fleet::{
     Answer, FleetReplay, Promises, Question, Reason, Refused, Rejected, Statistic, Types,
@@ -67,6 +67,8 @@ pub(super) struct Suffices {
     pub(super) workers: String,
     pub(super) n_devices: u64,
     pub(super) requests_per_s: f64,
+    /// Whether prefill workers hand keys and values over.
+    pub(super) hands_over: bool,
 }
 
 /// What a search found.
@@ -366,8 +368,11 @@ fn enough(
     (door, control): (&Fleets, &Control),
 ) -> [Option<Suffices>; 2] {
     let suffices = |answer: &Answer, requests_per_s: f64| {
-        let figures = &answer.found.best.as_ref()?.figures;
+        let best = answer.found.best.as_ref()?;
+        let (figures, types) = (&best.figures, &answer.types.workers);
+        let mut roles = best.counts.iter().filter_map(|(at, _)| types.get(*at));
         Some(Suffices {
+            hands_over: roles.any(|of| of.figures.role == Role::Prefill),
             workers: words::workers(&words::found(setting, answer)),
             n_devices: figures.n_devices,
             requests_per_s,

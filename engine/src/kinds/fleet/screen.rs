@@ -73,13 +73,10 @@ fn traffic(setting: &Setting) -> String {
         0 => String::new(),
         n => format!(" (prefix {})", thousands(u64::from(n))),
     };
-    let of = format!("{input} tokens in{prefix}, {output} out{mean}");
+    let tokens = if input == "1" { "token" } else { "tokens" };
+    let of = format!("{input} {tokens} in{prefix}, {output} out{mean}");
     let of = traffic.log.as_ref().map_or_else(|| of.clone(), |log| format!("{}: {of}", log.name));
-    match (traffic.rate, traffic.concurrency) {
-        (Some(per_s), _) => format!("{} requests/s of {of}", per_second(per_s)),
-        (None, Some(n)) => format!("{} concurrent requests of {of}", thousands(n)),
-        (None, None) => format!("requests of {of}"),
-    }
+    format!("{} of {of}", traffic.demand())
 }
 
 /// What the whole fleet does with the requests of a file, or how many are under way, or how long one takes.

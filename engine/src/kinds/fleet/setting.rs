@@ -11,6 +11,7 @@ use cost_model::serving::worker::Shape;
 use documents::plan::Reference;
 use documents::plan::fleet::{FleetDocument, PromisesDocument};
 use documents::plan::request::RequestDocument;
+use ir::card::stored::CacheType;
 use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::hyperparameters::Hyperparameters;
@@ -116,6 +117,7 @@ impl Setting {
         check_lengths(&asked.traffic.lengths)?;
         let mut flags = flags.clone();
         flags.model.batch = None;
+        check_cache(&asked)?;
         let tables = Tables::named(flags.profile.as_deref())?;
         if let Some(tables) = &tables {
             flags.profile = None;
@@ -154,8 +156,10 @@ impl Setting {
             setting.asked.objective = Objective::LowestPrice;
         }
         setting.check()?;
+        let of_tables = setting.tables.as_ref();
+        let other = of_tables.and_then(|tables| of_other_devices(tables, &setting.pools));
         let warning = setting.memory_share();
-        setting.run.warnings.extend(warning);
+        setting.run.warnings.extend(other.into_iter().chain(warning));
         Ok(setting)
     }
 
@@ -320,6 +324,30 @@ fn check_tables(tables: &Tables, asked: &Asked) -> Result<(), Diagnostic> {
     }
 }
 
+/// Refuses KV caches that no engine of fleets has.
+fn check_cache(asked: &Asked) -> Result<(), Diagnostic> {
+    match model::cache_type(asked.request.kv_dtype.as_deref())? {
+        Some(cache @ (CacheType::Q8 | CacheType::Q4)) => Err(refused(
+            format!("{} has no KV cache of {cache}", asked.engine.name()),
+            "use --kv-dtype fp8, or plan a start of llama.cpp with --for llama.cpp",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// A warning where measured kernels are those of another device than the cluster's.
+fn of_other_devices(tables: &Tables, pools: &[Pool]) -> Option<Diagnostic> {
+    let system = tables.system();
+    let chip = system.split('_').next().unwrap_or(system);
+    let other = pools.iter().find(|pool| !pool.kind.to_ascii_lowercase().contains(chip))?;
+    let message =
+        format!("`--profile` has kernels of {system}, and the cluster has {}", other.kind);
+    Some(
+        Diagnostic::warning("other-device", message)
+            .hint("name tables of that device, or leave --profile out"),
+    )
+}
+
 /// Refuses lengths that no request has.
 fn check_lengths(lengths: &[Length]) -> Result<(), Diagnostic> {
     let of = |length: &Length| u64::from(length.n_input) + u64::from(length.n_output);
@@ -430,7 +458,7 @@ fn pool(run: &Run, memory: u64, hosts: Vec<Vec<DeviceId>>) -> Result<Pool, Diagn
 }
 
 /// Bytes/s where there is no link: the first token comes too late for any promise.
-const NO_LINK: f64 = 1e-6;
+pub(super) const NO_LINK: f64 = 1e-6;
 
 /// Ways of keys and values between pools, of one device's rate: between hosts where there are several, and those
 /// between workers of a pool that are on one host.

@@ -76,6 +76,12 @@ impl Tables {
         &self.tables.engine
     }
 
+    /// The system that was measured, such as `h200_sxm`.
+    #[must_use]
+    pub fn system(&self) -> &str {
+        &self.tables.system
+    }
+
     /// The price of iterations of a worker.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use cost_model::serving::arrivals::{Length, Request};
 use importers::request_log::{self, Class, Logged, RequestLog};
 use ir::diagnostic::Diagnostic;
 
+use super::words::{per_second, thousands};
 use crate::request::serving::ServingRequest;
 
 /// Tokens of a request where none are stated.
@@ -158,6 +159,16 @@ impl Traffic {
         self.rate.is_some() || self.concurrency.is_some()
     }
 
+    /// `50 requests/s`, `1 concurrent request`, or requests of any number.
+    #[must_use]
+    pub fn demand(&self) -> String {
+        match (self.rate, self.concurrency) {
+            (Some(rate), _) => format!("{} request{}/s", per_second(rate), plural(rate == 1.0)),
+            (None, Some(n)) => format!("{} concurrent request{}", thousands(n), plural(n == 1)),
+            (None, None) => "requests".to_owned(),
+        }
+    }
+
     /// Mean tokens of a prompt and of an answer.
     #[must_use]
     pub fn mean_tokens(&self) -> [f64; 2] {
@@ -216,4 +227,8 @@ fn one_of(code: &'static str, flags: &[(&str, bool)]) -> Result<(), Diagnostic> 
         }
         _ => Ok(()),
     }
+}
+
+const fn plural(is_one: bool) -> &'static str {
+    if is_one { "" } else { "s" }
 }
