@@ -9,12 +9,15 @@ use ir::cluster::DeviceKind;
 use planner::run::Control;
 use planner::serving::fleet::{Objective, Verdict};
 use planner::serving::fleets::FleetSearch;
-use planner::serving::serving_fleet::{Answer, Question, Refused};
+use planner::serving::serving_fleet::{Answer, Question, Refused, bytes_per_request};
 
 use super::decided;
 use super::search::{Search, below, is_before};
 use super::setting::{NO_LINK, Pool, Setting};
 
+/// Part of a TTFT that a hand-over takes at least for equal hosts to be searched, and the TTFT where none is promised.
+const SLOW: f64 = 0.05;
+const USUAL_TTFT_S: f64 = 1.0;
 /// Numbers of hosts that are tried beyond the fewest.
 const MORE: u32 = 1;
 
@@ -34,7 +37,7 @@ pub(super) fn of_hosts(
     let disaggregated = question.disaggregated && (is_joined || !question.aggregated);
     let all = of(&Question { disaggregated, ..question.clone() })?;
     let near = setting.on_one_host(question);
-    let n_hosts = n_hosts(setting, question);
+    let n_hosts = if is_slow(question) { n_hosts(setting, question) } else { 1 };
     let Some(near) =
         near.filter(|near| !all.can_serve() || is_able(setting, near, (&all, n_hosts)))
     else {
@@ -82,6 +85,13 @@ pub(super) fn of_hosts(
     }
     bound(question, &mut best, &bounds);
     Ok(best)
+}
+
+/// Whether a hand-over between hosts takes so long that fleets without may be better.
+fn is_slow(question: &Question<'_>) -> bool {
+    let bytes = bytes_per_request(question);
+    let most_s = SLOW * question.promises.ttft_s.unwrap_or(USUAL_TTFT_S);
+    question.links.iter().any(|link| link.start_up_s + bytes / link.bytes_per_s > most_s)
 }
 
 /// Gives a fleet the bound of several searches, one of which may have found it.
