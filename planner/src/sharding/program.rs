@@ -1,12 +1,11 @@
 //! A plan and how it comes about.
 
 use super::answer::{Refused, Sharding};
-use super::ascent::Duals;
 use super::graph::{Graph, Strategy};
 use super::mesh::{Mesh, Placement, Prices};
 use super::net::{Net, UNIT_S, numbers};
 use super::price::Tables;
-use super::search;
+use super::search::{self, Before};
 use super::space::Space;
 use crate::run::Control;
 
@@ -14,14 +13,26 @@ use crate::run::Control;
 #[derive(Default)]
 pub(super) struct Known {
     tables: Tables,
-    /// Duals of the search before, where the next one differs by its prices and rows of memory alone.
-    duals: Option<Duals>,
+    /// The search before, where the next one differs by its prices and rows of memory alone.
+    before: Before,
 }
 
 impl Known {
     /// Has the next search begin anew, but for prices of resharding.
     pub(super) fn forget(&mut self) {
-        self.duals = None;
+        self.before.duals = None;
+    }
+
+    /// Has searches end at a bound.
+    pub(super) fn until(seconds: f64) -> Self {
+        let before = Before { enough: seconds / UNIT_S, ..Before::default() };
+        Self { before, ..Self::default() }
+    }
+
+    /// Seconds of the bound that the last search reached, and whether that is enough.
+    pub(super) fn reached(&self) -> (f64, bool) {
+        let Before { enough, reached, .. } = self.before;
+        (reached * UNIT_S, reached >= enough)
     }
 }
 
@@ -54,7 +65,7 @@ pub(super) fn again(
         return Err(Refused::Infeasible);
     }
     space = space.only(&possible);
-    let found = search::best(net.only(&possible).0, &mut known.duals, control)?;
+    let found = search::best(net.only(&possible).0, &mut known.before, control)?;
     let sharding = space.sharding(&found.chosen).ok_or(Refused::NotSolved)?;
     let bound_s = (found.bound * UNIT_S).min(sharding.seconds);
     Ok(Sharding { bound_s, n_columns, n_strategies, ..sharding })

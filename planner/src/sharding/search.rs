@@ -39,6 +39,22 @@ const NEAR: f64 = 1e-9;
 /// Parts of a search at most.
 const PARTS: usize = 1000;
 
+/// What searches of equal strategies and uses pass on.
+pub(super) struct Before {
+    /// Duals that the next one begins with.
+    pub duals: Option<Duals>,
+    /// Microseconds of a bound that suffices.
+    pub enough: f64,
+    /// Microseconds of the bound that the last one reached.
+    pub reached: f64,
+}
+
+impl Default for Before {
+    fn default() -> Self {
+        Self { duals: None, enough: f64::INFINITY, reached: 0.0 }
+    }
+}
+
 /// A part of all choices, and what is known of it.
 struct Part {
     net: Net,
@@ -62,6 +78,8 @@ struct Search<'a> {
     n: usize,
     /// Duals of the whole net, once they are found.
     whole: Option<Duals>,
+    /// A bound that suffices.
+    enough: f64,
 }
 
 /// How a part ends.
@@ -77,13 +95,9 @@ enum End {
 ///
 /// # Errors
 /// If limits leave none, or time ends before one is found.
-pub(super) fn best(
-    net: Net,
-    start: &mut Option<Duals>,
-    control: &Control,
-) -> Result<Found, Refused> {
+pub(super) fn best(net: Net, start: &mut Before, control: &Control) -> Result<Found, Refused> {
     let names = net.costs.iter().map(|of| (0..of.len()).collect()).collect();
-    let before = start.take().and_then(|duals| duals.fitted(&net));
+    let before = start.duals.take().and_then(|duals| duals.fitted(&net));
     let mut ascent = before.map_or_else(|| Ascent::new(&net), |duals| Ascent::from(&net, duals));
     let (duals, mut best) = priced(&mut ascent, control);
     let mut whole = None;
@@ -95,12 +109,13 @@ pub(super) fn best(
         n += 1;
         is_ended |= n > PARTS || n > 1 && control.stop().is_some();
         let before = part.least();
-        let is_met = best.0.is_finite() && before >= best.0 * (1.0 - control.limits().gap);
+        let is_near = best.0.is_finite() && before >= best.0 * (1.0 - control.limits().gap);
+        let is_met = is_near || before >= start.enough;
         if is_ended || is_met {
             without = without.min(before);
             continue;
         }
-        let mut search = Search { control, part, best, without, n: 0, whole };
+        let mut search = Search { control, part, best, without, n: 0, whole, enough: start.enough };
         let end = search.run();
         let least = search.part.least();
         (best, without, whole) = (search.best, search.without, search.whole);
@@ -112,7 +127,7 @@ pub(super) fn best(
         }
     }
     let (cost, chosen) = best;
-    *start = whole;
+    (start.duals, start.reached) = (whole, without.min(cost));
     match chosen.is_empty() {
         true if is_ended || control.stop().is_some() => Err(Refused::NotSolved),
         true => Err(Refused::Infeasible),
@@ -165,7 +180,7 @@ impl Search<'_> {
 
     /// What a bound is at least to count as met.
     fn most_bound(&self) -> f64 {
-        self.best.0 - self.tolerance()
+        (self.best.0 - self.tolerance()).min(self.enough)
     }
 
     fn is_met(&self) -> bool {

@@ -158,6 +158,16 @@ impl Question<'_> {
         self.within_after(step, control, &mut Known::default())
     }
 
+    /// Seconds that no sharding of a step is below, `enough_s` where a search proves as much.
+    #[must_use]
+    pub fn least_s(&self, step: &Step, enough_s: f64, control: &Control) -> f64 {
+        let known = &mut Known::until(enough_s);
+        match self.within_after(step, control, known) {
+            Err((Refused::Infeasible, _)) => enough_s,
+            _ => known.reached().0.min(enough_s),
+        }
+    }
+
     fn within_after(
         &self,
         step: &Step,
@@ -178,7 +188,7 @@ impl Question<'_> {
                 over.zip(0..).filter(|(over, _)| *over > 1e-9).collect();
             broken.sort_by(|one, other| other.0.total_cmp(&one.0));
             broken.retain(|(_, at)| !joined.contains(at));
-            if broken.is_empty() {
+            if broken.is_empty() || known.reached().1 {
                 return Ok((sharding, names()));
             }
             if control.stop().is_some() {

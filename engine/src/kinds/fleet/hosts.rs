@@ -46,20 +46,15 @@ pub(super) fn of_hosts(
     // A fleet that is within hosts already has its ways there, too.
     let workers = decided::of_answer(setting, &all).unwrap_or_default();
     let is_there = decided::question_on(setting, &workers).links == near.links;
-    let one = if is_able(setting, &near, (&all, 1)) {
-        match question.objective {
-            Objective::Throughput => Some(near.clone()),
-            _ if all.is_kept() && !is_there => below(&near, &all),
-            _ => Some(near.clone()),
-        }
-    } else {
-        None
+    let is_most = question.objective == Objective::Throughput;
+    let one = match () {
+        () if all.can_serve() && !is_able(setting, &near, (&all, 1)) => None,
+        () if !is_most && all.is_kept() && !is_there => below(&near, &all),
+        () => Some(near.clone()),
     };
     let one = one.map(|one| of(&one)).transpose()?;
     let copied = match one.as_ref().filter(|one| one.is_kept()) {
-        Some(one) if question.objective == Objective::Throughput => {
-            Some(times(one.clone(), most_times(question, one).min(n_hosts)))
-        }
+        Some(one) if is_most => Some(times(one.clone(), most_times(question, one).min(n_hosts))),
         Some(_) => None,
         None => copied((question, &near), (&all, n_hosts), &of)?,
     };
@@ -78,10 +73,11 @@ pub(super) fn of_hosts(
             (best, is_near) = (near, true);
         }
     }
-    if is_near && best.is_kept() && control.stop().is_none() {
+    if is_near && best.is_kept() {
         // No fleet is better than one whose hand-overs were all within hosts.
         let relaxed = Question { devices: question.devices.clone(), ..near };
-        bounds = vec![known(&of(&relaxed)?)];
+        let is_late = control.stop().is_some();
+        bounds = vec![if is_late { (None, Verdict::Open) } else { known(&of(&relaxed)?) }];
     }
     bound(question, &mut best, &bounds);
     Ok(best)

@@ -229,12 +229,17 @@ fn too_few(
             false => "state fewer requests, allow longer latencies, or name more devices",
         });
     };
-    let per_host = setting.pools.iter().map(|pool| pool.hosts[0].len()).max().unwrap_or(1);
     let fewer = if served > 0.0 { ", or fewer requests" } else { "" };
-    let error = error.fact("devices_needed", enough.n_devices);
-    if setting.asked.most_devices.is_some() && enough.n_devices <= n_devices {
-        return error
-            .hint(format!("use --devices {} ({}){fewer}", enough.n_devices, enough.workers));
+    error
+        .fact("devices_needed", enough.n_devices)
+        .hint(format!("{}{fewer}", sufficient(setting, enough, n_devices)))
+}
+
+/// A cluster, or a limit of devices, that serves the rate.
+fn sufficient(setting: &Setting, enough: &Suffices, n_devices: u64) -> String {
+    let Suffices { n_devices: n, workers, .. } = enough;
+    if setting.asked.most_devices.is_some() && *n <= n_devices {
+        return format!("use --devices {n} ({workers})");
     }
     // Hand-overs between hosts are priced as those of the only one.
     let n_hosts: usize = setting.pools.iter().map(|pool| pool.hosts.len()).sum();
@@ -242,8 +247,8 @@ fn too_few(
         true => ", if a network joins them that is as fast as the host's links",
         false => "",
     };
-    error.hint(format!(
-        "{} devices of these kinds, on hosts of {per_host}, serve them ({}){joined}: name a cluster of as many{fewer}",
-        enough.n_devices, enough.workers
-    ))
+    let per_host = setting.pools.iter().map(|pool| pool.hosts[0].len()).max().unwrap_or(1);
+    format!(
+        "{n} devices of these kinds, on hosts of {per_host}, serve them ({workers}){joined}: name a cluster of as many"
+    )
 }

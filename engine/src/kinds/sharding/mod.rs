@@ -113,32 +113,20 @@ impl Kind for Sharding {
     }
 }
 
-/// Searches for a bound at most.
-const SEARCHES: usize = 4;
-
 /// Seconds of a micro-batch that no sharding is below: what the plan states, where a search proves as much.
 fn proved(on: Legal<'_, Sharding>, stop: &Arc<AtomicBool>) -> f64 {
     let cost = on.plan.cost.as_ref();
     let stated = cost.map_or(0.0, |cost| cost.bound_ns as f64 / 1e9);
     let stated = stated / on.judged.accumulation.max(1) as f64;
-    let (mut proved, mut seconds) = (0.0_f64, on.judged.sharding.seconds);
-    for _ in 0..SEARCHES {
-        let gap = (1.0 - stated / seconds).max(0.0);
-        let control = Control::new(&Limits { gap, cancel: Arc::clone(stop), ..Limits::default() });
-        let found = on.setting.with(|question| question.within(&on.judged.step, &control));
-        let Ok((best, _)) = found else { break };
-        proved = proved.max(best.bound_s);
-        if proved >= stated * (1.0 - 1e-9) {
-            return stated;
-        }
-        // What is found may be better than the plan, so that the same gap proves less.
-        if best.seconds >= seconds {
-            break;
-        }
-        seconds = best.seconds;
-    }
-    proved
+    let control = Control::new(&Limits { cancel: Arc::clone(stop), ..Limits::default() });
+    let enough_s = stated * (1.0 - PROVED);
+    let step = &on.judged.step;
+    let least_s = on.setting.with(|question| question.least_s(step, enough_s, &control));
+    if least_s >= enough_s { stated } else { least_s }
 }
+
+/// Part of a bound that its digits may be beyond it.
+const PROVED: f64 = 1e-9;
 
 /// A cost without its bound, which a search has to prove.
 fn unproved(cost: documents::plan::CostDocument) -> documents::plan::CostDocument {

@@ -3,8 +3,10 @@
 use ir::op::Kernel;
 use ir::tensor::{DType, Tensor};
 
-use super::super::goldens::solved;
+use super::super::goldens::{mesh, solved};
+use super::super::layers::tied;
 use super::super::lettered::Lettered;
+use super::super::program::stated;
 use super::*;
 
 const SIZES: [(char, u64); 3] = [('b', 4096), ('h', 1024), ('f', 4096)];
@@ -133,4 +135,51 @@ fn a_model_without_parameters_has_no_step() {
     let mut graph = sketch();
     graph.tensors.iter_mut().for_each(|tensor| tensor.trainable = false);
     assert!(step(&graph, &Run::timed(1, false)).is_none());
+}
+
+/// Layers of a list, each as the sketch, one after another.
+fn layered(n: usize) -> Ops {
+    let mut of = Sketch(Ops::default(), Vec::new());
+    let mut x = of.tensor("x", "bh", Role::Input);
+    for layer in 0..n {
+        let name = |of: &str| format!("layers.{layer}.{of}");
+        let up = of.tensor(&name("up.weight"), "hf", Role::Parameter);
+        let down = of.tensor(&name("down.weight"), "fh", Role::Parameter);
+        let inner = of.op("MatMul", &name("up"), &[x, up], "bf");
+        let active = of.op("Gelu", &name("gelu"), &[inner], "bf");
+        x = of.op("MatMul", &name("down"), &[active, down], "bh");
+        let ops = of.0.ops.iter_mut().rev().take(3);
+        ops.for_each(|op| op.module = Some(format!("layers.{layer}.feed_forward")));
+    }
+    of.0.outputs = vec![x];
+    of.0
+}
+
+/// Equal layers are one in the program: each op has the strategy of the first of them, and the cost is that of all.
+#[test]
+fn equal_layers_share_their_strategies() {
+    let run = Run { stores: true, element_bytes: [2.0; 2], ..Run::timed(1, false) };
+    let whole = step(&layered(8), &run).unwrap().graph;
+    let shared = Graph { tied: tied(&whole), ..whole.clone() };
+    let n_own = (0..whole.ops.len()).filter(|op| shared.is_own(*op)).count();
+    assert!(2 * n_own < whole.ops.len(), "{n_own} of {}", whole.ops.len());
+    for axes in [&[(8, 10e-6, 300e9)][..], &[(4, 20e-6, 25e9), (8, 10e-6, 300e9)]] {
+        let [one, each] = [&shared, &whole].map(|of| solved(of, axes).unwrap());
+        for (op, first) in shared.tied.iter().enumerate() {
+            assert_eq!(one.strategies[op], one.strategies[*first], "{}", whole.ops[op].name);
+        }
+        let (mesh, prices) = mesh(axes);
+        let placements: Vec<_> = one.strategies.iter().map(|of| of.placements.clone()).collect();
+        let again = stated(&whole, &mesh, &prices, &placements).unwrap();
+        assert!((again.seconds / one.seconds - 1.0).abs() < 1e-9, "{again:?}");
+        assert!((one.seconds / one.bound_s - 1.0).abs() < 1e-9);
+        assert!(each.seconds <= one.seconds * (1.0 + 1e-9));
+        assert!(one.n_columns < each.n_columns / 2);
+    }
+    // A layer that takes longer is no copy of the others.
+    let mut other = whole;
+    let slow = other.ops.iter().position(|op| op.name == "layers.3.gelu").unwrap();
+    other.ops[slow].flops = 1.0;
+    let tied = tied(&other);
+    assert!(other.ops.iter().zip(0..).all(|(op, at)| op.layer != "layers.3" || tied[at] == at));
 }
