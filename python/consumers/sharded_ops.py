@@ -11,6 +11,10 @@ import re
 import collections
 
 import torch
+try:
+    import transformers.integrations.moe  # registers its own ops of experts
+except ImportError:
+    pass
 
 aten = torch.ops.aten
 logging.getLogger("torch._export").setLevel(logging.ERROR)
@@ -94,6 +98,18 @@ class Op:
         self.shapes = []
 
 
+def whole(shape, values):
+    """A shape with the values of its symbols."""
+    out = []
+    for d in shape:
+        if isinstance(d, int):
+            out.append(d)
+        else:
+            expression = d.node.expr
+            out.append(int(expression.subs({s: values[str(s)] for s in expression.free_symbols})))
+    return tuple(out)
+
+
 class Program:
     def __init__(self, path, double):
         self.ep = torch.export.load(path)
@@ -111,6 +127,7 @@ class Program:
         self.name_of = {}                  # node -> name used by plans
         self.meta = {}                     # name -> (shape, dtype)
         users = iter(given)
+        self.sizes = {}                    # symbol of a size -> its value
         self.parameters = []
         self.tied, first = {}, {}          # second name of a tensor -> its first
         for n in self.nodes:
@@ -137,12 +154,16 @@ class Program:
                 self.sources[name] = value
                 self.kind[name] = kind
                 continue
+            meta = n.meta.get("val")
+            if isinstance(meta, torch.Tensor):
+                symbols = (of for of in zip(meta.shape, value.shape) if not isinstance(of[0], int))
+                self.sizes.update((str(symbol), size) for symbol, size in symbols)
             value = value.detach()
             if double and value.dtype in FLOATS:
                 value = value.double()
             self.sources[name], self.kind[name] = value.contiguous(), kind
             self.meta[name] = (tuple(value.shape), value.dtype)
-            if kind == "PARAMETER":
+            if kind == "PARAMETER" and state[target].requires_grad:
                 self.parameters.append(name)
         self.ops = []
         self.getitems = collections.defaultdict(dict)
@@ -158,7 +179,7 @@ class Program:
                 self.name_of[n] = n.name
                 val = n.meta.get("val")
                 if isinstance(val, torch.Tensor):
-                    self.meta[n.name] = (tuple(val.shape), val.dtype)
+                    self.meta[n.name] = (whole(val.shape, self.sizes), val.dtype)
                 if n.target is operator.getitem and isinstance(n.args[0].meta.get("val"), (tuple, list)):
                     self.getitems[n.args[0]][n.args[1]] = n
         for n in self.nodes:
@@ -171,7 +192,7 @@ class Program:
                 outs = [self.getitems[n][i].name if i in self.getitems[n] else f"{n.name}[{i}]" for i in range(len(val))]
                 for o, v in zip(outs, val):
                     if isinstance(v, torch.Tensor):
-                        self.meta[o] = (tuple(v.shape), v.dtype)
+                        self.meta[o] = (whole(v.shape, self.sizes), v.dtype)
                 op = Op(n, outs, True)
             else:
                 op = Op(n, [n.name], False)
@@ -437,8 +458,11 @@ def run_local(program, op, values, in_placements, out_placements, where):
         return [node.target(*args, **kwargs)]
     schema = node.target._schema
     name = schema.name
-    if schema.is_mutable:
-        raise NotImplementedError(f"in-place op {name}")
+    # Of the identity all processes draw the same mask.
+    if name in ("aten::dropout", "aten::feature_dropout"):
+        return [args[0].clone()]
+    if schema.is_mutable and args and isinstance(args[0], torch.Tensor):
+        args[0] = args[0].clone()
     # all arguments by name
     full = {}
     for i, a in enumerate(schema.arguments):
@@ -485,6 +509,8 @@ def run_local(program, op, values, in_placements, out_placements, where):
 
     if name in ("aten::view", "aten::reshape", "aten::_unsafe_view") and isinstance(raw.get("size", raw.get("shape")), (list, tuple)):
         result = full["self"].reshape(target)
+    elif name == "aten::expand_as":
+        result = full["self"].expand(target)
     elif name == "aten::expand":
         result = full["self"].expand(target)
     elif name == "aten::unflatten":
@@ -547,7 +573,7 @@ def run_local(program, op, values, in_placements, out_placements, where):
         if local != whole:
             where.adapted.add("mean of a loss over split samples: divided by the whole count")
             result = result * (local / whole)
-    elif name == "aten::cross_entropy_loss" and full.get("reduction", 1) == 1 and split_axes(placement_of("target")):
+    elif name in ("aten::cross_entropy_loss", "aten::nll_loss_nd", "aten::nll_loss") and full.get("reduction", 1) == 1 and split_axes(placement_of("target")):
         where.adapted.add("mean of a cross-entropy over split samples: divided by the whole count of labels")
         if full["target"].is_floating_point():
             count = torch.tensor(full["target"].numel() // full["target"].shape[1])

@@ -184,17 +184,17 @@ class Runner:
         finally:
             self.counter.current = None
 
-    def total(self, op):
+    def total(self, op, placed=None):
         def total(count, name):
             count = count.clone()
-            for axis, p in enumerate(self.plan.input_placement(op, name, self.R)):
+            for axis, p in enumerate((placed or {}).get(name) or self.plan.input_placement(op, name, self.R)):
                 if L.is_split(p):
                     dist.all_reduce(count, group=self.mesh.get_group(axis))
             return count
         return total
 
-    def where(self, op):
-        return L.Where(self.plan.mesh, self.at, self.total(op))
+    def where(self, op, placed=None):
+        return L.Where(self.plan.mesh, self.at, self.total(op, placed))
 
     def fail(self, op, which, x, ins, outs):
         shapes = ", ".join(f"{n} {list(self.program.meta[n][0])} {L.show(p)}" for n, p in ins.items())
@@ -343,7 +343,25 @@ class Runner:
                     for n in op.reads:
                         if plan.lookup(reads, n) is None and n in gives and (grads or reads) and L.of_gradient(gives[n]) != L.of_gradient(ins[n]):
                             lp[n] = tuple(i if g_ == "P" and i in ("R", "P") else L.of_gradient((g_,))[0] for g_, i in zip(gives[n], ins[n]))
+                    # Plans give a bias its own backward op.
+                    bias_of = None
+                    if str(op.node.target).startswith("aten.conv") and len(op.node.args) > 2 and op.node.args[2] is not None:
+                        bias_of = program.name_of[op.node.args[2]]
+                        if list(gives) == [bias_of]:
+                            v = gy[op.outputs[0]].to_local(); v = v.sum([d for d in range(v.dim()) if d != 1])
+                            contributions[bias_of].append(self.wrap(v, gives[bias_of], program.meta[bias_of][0]))
+                            continue
+                    if str(op.node.target) in ("aten.cat.default", "aten.add.Tensor", "aten.sub.Tensor") and not any(n in reads for n in op.reads):
+                        lp = {n: lp[n] if n in gives else next(iter(gives.values())) for n in op.reads}
                     same_shape = all(L.of_gradient(outs[k]) == L.of_gradient(gp[o]) for k, o in back)
+                    if str(op.node.target) == "aten.addmm.default":
+                        loc = {n: self.move(self.env[n], lp[n], f"{n}.stored").to_local().detach() for n in op.reads if plan.lookup(reads, n) is not None}
+                        nb, n1, n2 = (program.name_of[x] for x in op.node.args[:3])
+                        v = gy[op.outputs[0]].to_local()
+                        for n, p in gives.items():
+                            x = v @ loc[n2].t() if n == n1 else loc[n1].t() @ v if n == n2 else v.sum(0)
+                            contributions[n].append(self.wrap(x, p, program.meta[n][0]))
+                        continue
                     if str(op.node.target) == "aten.linear.default":
                         loc = {n: self.move(self.env[n], lp[n], f"{n}.stored").to_local().detach() for n in op.reads if plan.lookup(reads, n) is not None}
                         got = L.linear_gradients(program, op, loc, gy[op.outputs[0]].to_local(), gives)
@@ -357,7 +375,9 @@ class Runner:
                         loc = dict(local)
                         for n in op.reads:
                             loc[n] = self.move(self.env[n], lp[n], f"{n}.stored").to_local().detach().requires_grad_(n in gives)
-                        res = L.run_local(program, op, loc, lp, [gp[o] if o in gp else outs[k] for k, o in enumerate(op.outputs)], self.where(op))
+                        if bias_of and bias_of not in gives and plan.lookup(reads, bias_of) is None:
+                            loc[bias_of] = torch.zeros(gy[op.outputs[0]].to_local().shape[1], dtype=loc[bias_of].dtype)
+                        res = L.run_local(program, op, loc, lp, [gp[o] if o in gp else outs[k] for k, o in enumerate(op.outputs)], self.where(op, lp))
                     got = torch.autograd.grad([res[k] for k, _ in back], [loc[n] for n in gives], [gy[o].to_local() for _, o in back],
                                               allow_unused=True, retain_graph=True)
                     for (n, p), v in zip(gives.items(), got):
