@@ -156,7 +156,7 @@ fn hints_of_fleets_hold() {
     folder.write("enough.yaml", &hosts(needed.div_ceil(8) as usize));
     folder.run(&format!("{asked} --cluster enough.yaml --devices {needed}")).exits(0);
     let ran = folder.run("infer qwen.json --cluster one.yaml --rate 1 --tpot 3ms").exits(4).talk();
-    let eased = ran.split("--tpot ").nth(1).unwrap().split(',').next().unwrap();
+    let eased = ran.split("--tpot ").nth(1).unwrap().split(' ').next().unwrap();
     folder.run(&format!("infer qwen.json --cluster one.yaml --rate 0.1 --tpot {eased}")).exits(0);
 }
 
@@ -267,12 +267,23 @@ fn a_slow_network_takes_nothing_from_workers_of_one_host() {
     folder.write("apart.json", &apart.to_string());
     let said = folder.run(&verify("apart.json")).exits(6).talk();
     assert!(said.contains("promise-missed") && said.contains("TTFT"), "{said}");
-    // Two fleets of a host each, with a router each, may serve it: nothing is proved.
-    let said = folder.run(&asked(2, 9.0)).exits(5).talk();
-    assert!(said.contains("for more than 4.7") && !said.contains("at most"), "{said}");
-    // These serve less, too.
+    // Two hosts with a router each serve twice as much as one, and a plan is judged so.
+    let said = folder.run(&asked(2, 9.0)).exits(0).stdout;
+    assert!(said.contains("one router per host"), "{said}");
+    let twice = folder.json("plan2.json");
+    folder.run(&asked(1, 4.5)).exits(0);
+    assert_eq!(devices(&twice).len(), 2 * devices(&folder.json("plan1.json")).len());
+    folder.run(&verify("plan2.json")).exits(0);
+    // A decode worker more on one of them: hand-overs are not within hosts any more.
+    let mut uneven = twice;
+    let decode = uneven["fleet"]["workers"].as_array_mut().unwrap().last_mut().unwrap();
+    assert_eq!(decode["role"], "decode");
+    decode["replicas"].as_array_mut().unwrap().pop();
+    folder.write("uneven.json", &uneven.to_string());
+    let said = folder.run(&verify("uneven.json")).exits(6).talk();
+    assert!(said.contains("promise-missed") && said.contains("TTFT"), "{said}");
     let said = folder.run(&asked(2, 99.0)).exits(4).talk();
-    assert!(said.contains("for more than 4.7") && !said.contains("at most"), "{said}");
+    assert!(said.contains("for more than 9.") && !said.contains("at most"), "{said}");
 }
 
 /// Scripts state what the plan does.
