@@ -348,21 +348,14 @@ class Runner:
                     if str(op.node.target).startswith("aten.conv") and len(op.node.args) > 2 and op.node.args[2] is not None:
                         bias_of = program.name_of[op.node.args[2]]
                         if list(gives) == [bias_of]:
-                            v = gy[op.outputs[0]].to_local(); v = v.sum([d for d in range(v.dim()) if d != 1])
+                            v = gy[op.outputs[0]].to_local()
+                            v = v.sum([d for d in range(v.dim()) if d != 1])
                             contributions[bias_of].append(self.wrap(v, gives[bias_of], program.meta[bias_of][0]))
                             continue
                     if str(op.node.target) in ("aten.cat.default", "aten.add.Tensor", "aten.sub.Tensor") and not any(n in reads for n in op.reads):
                         lp = {n: lp[n] if n in gives else next(iter(gives.values())) for n in op.reads}
                     same_shape = all(L.of_gradient(outs[k]) == L.of_gradient(gp[o]) for k, o in back)
-                    if str(op.node.target) == "aten.addmm.default":
-                        loc = {n: self.move(self.env[n], lp[n], f"{n}.stored").to_local().detach() for n in op.reads if plan.lookup(reads, n) is not None}
-                        nb, n1, n2 = (program.name_of[x] for x in op.node.args[:3])
-                        v = gy[op.outputs[0]].to_local()
-                        for n, p in gives.items():
-                            x = v @ loc[n2].t() if n == n1 else loc[n1].t() @ v if n == n2 else v.sum(0)
-                            contributions[n].append(self.wrap(x, p, program.meta[n][0]))
-                        continue
-                    if str(op.node.target) == "aten.linear.default":
+                    if str(op.node.target) in ("aten.linear.default", "aten.addmm.default"):
                         loc = {n: self.move(self.env[n], lp[n], f"{n}.stored").to_local().detach() for n in op.reads if plan.lookup(reads, n) is not None}
                         got = L.linear_gradients(program, op, loc, gy[op.outputs[0]].to_local(), gives)
                         for (n, p), v in zip(gives.items(), got):

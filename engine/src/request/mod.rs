@@ -35,7 +35,7 @@ use crate::request::serving::ServingRequest;
 use crate::request::task::Task;
 use crate::request::tuning::Frozen;
 
-/// The fact of an error that names the flag whose limit of memory is below what the margin leaves.
+/// The fact of an error that names the flag of a memory limit below that of the margin.
 pub(crate) const LIMIT_OF_FLAG: &str = "limit";
 
 /// How a model file is read.

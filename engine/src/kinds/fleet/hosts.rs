@@ -1,7 +1,7 @@
-//! Fleets whose keys and values stay within hosts: one host of each pool, or several that are equal.
+//! Fleets with KV transfers within hosts: on one host of each pool, or on several equal hosts.
 //!
-//! A host of a fleet of several has a router of its own. Of the rate each serves an equal part, so that the fleet of one
-//! host, planned for that part, is the fleet of all of them.
+//! Of several hosts each has its own router and serves an equal part of the rate: the fleet of one host is planned for
+//! that part and repeated.
 
 use cost_model::runs::forms::model::counts::least_flops;
 use cost_model::serving::worker::Shape;
@@ -74,10 +74,11 @@ pub(super) fn of_hosts(
         }
     }
     if is_near && best.is_kept() {
-        // No fleet is better than one whose hand-overs were all within hosts.
+        // With fast hand-overs between all hosts no fleet is worse: the bound is that of all fleets.
         let relaxed = Question { devices: question.devices.clone(), ..near };
         let is_late = control.stop().is_some();
-        bounds = vec![if is_late { (None, Verdict::Open) } else { known(&of(&relaxed)?) }];
+        let bound = if is_late { None } else { of(&relaxed)?.found.bound };
+        bounds = vec![(bound, Verdict::Open)];
     }
     bound(question, &mut best, &bounds);
     Ok(best)
@@ -178,7 +179,7 @@ fn times(mut one: Answer, n: u32) -> Answer {
     one
 }
 
-/// Whether so many hosts of each pool, at the peak rates of their devices, serve the rate or more than the best fleet.
+/// Whether `n_hosts` of each pool, at the peak rates of their devices, serve the rate or more than the best fleet.
 fn is_able(setting: &Setting, near: &Question<'_>, (all, n_hosts): (&Answer, u32)) -> bool {
     let best = all.found.best.as_ref().filter(|_| all.is_kept());
     let Some(rate) = near.requests_per_s.or(best.map(|best| best.figures.requests_per_s)) else {
