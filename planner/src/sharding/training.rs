@@ -162,10 +162,11 @@ impl Question<'_> {
     #[must_use]
     pub fn least_s(&self, step: &Step, enough_s: f64, control: &Control) -> f64 {
         let known = &mut Known::until(enough_s);
-        match self.within_after(step, control, known) {
-            Err((Refused::Infeasible, _)) => enough_s,
-            _ => known.reached().0.min(enough_s),
-        }
+        // Rows of memory may leave no choice that is found; the bound is what counts.
+        let _ = self.within_after(step, control, known);
+        let (reached_s, _) = known.reached();
+        // A program without a solution has no bound: equal layers with different strategies are outside of it.
+        if reached_s.is_finite() { reached_s.min(enough_s) } else { 0.0 }
     }
 
     fn within_after(
