@@ -87,8 +87,10 @@ pub(crate) enum Command {
         engine::tools::import::formats()
     ))]
     Import(ImportArgs),
-    /// Say which ops of a model have a cost rule, before any solve
-    #[command(after_help = "Example: meshwright support gpt2.onnx")]
+    /// List which ops of a model have a cost rule, or a sharding rule
+    #[command(
+        after_help = "Examples: meshwright support gpt2.onnx\n          meshwright support model.pt2 --sharding"
+    )]
     Support(SupportArgs),
     /// Replay a plan and report times and memory
     #[command(after_help = "Example: meshwright simulate plan.json")]
@@ -170,7 +172,7 @@ pub(crate) enum Command {
 #[derive(Args, Debug)]
 pub(crate) struct ImportArgs {
     #[command(flatten)]
-    all: SupportArgs,
+    all: ReadArgs,
     /// List the modules with their parameters and work
     #[arg(long)]
     pub(crate) tree: bool,
@@ -183,9 +185,26 @@ impl ImportArgs {
     }
 }
 
-/// Flags of `support`, and part of those of `import`.
+/// Flags of `support`.
 #[derive(Args, Debug)]
 pub(crate) struct SupportArgs {
+    #[command(flatten)]
+    all: ReadArgs,
+    /// List the sharding rules of a .pt2 model's ops instead
+    #[arg(long)]
+    pub(crate) sharding: bool,
+}
+
+impl SupportArgs {
+    /// What they ask for.
+    pub(crate) fn request(&self) -> ImportRequest {
+        ImportRequest { sharding: self.sharding, ..self.all.request() }
+    }
+}
+
+/// Flags of `import` and `support`.
+#[derive(Args, Debug)]
+pub(crate) struct ReadArgs {
     /// Model file, or - for standard input; `import --help` and docs/formats.md list the formats
     #[arg(value_name = "MODEL")]
     pub(crate) model: PathBuf,
@@ -196,11 +215,11 @@ pub(crate) struct SupportArgs {
     pub(crate) all: bool,
 }
 
-impl SupportArgs {
+impl ReadArgs {
     /// What they ask for.
-    pub(crate) fn request(&self) -> ImportRequest {
+    fn request(&self) -> ImportRequest {
         let (model, flags) = (self.model.clone(), self.flags.request());
-        ImportRequest { model, flags, all: self.all, tree: false }
+        ImportRequest { model, flags, all: self.all, ..Default::default() }
     }
 }
 

@@ -8,6 +8,7 @@ pub mod given_costs;
 mod modules;
 pub mod runs;
 pub mod serving;
+pub mod shardings;
 pub mod svg;
 mod table;
 mod target;

@@ -8,7 +8,7 @@ use crate::format::Placed;
 use crate::serving::{self, LLAMA_CPP, SGLANG, VLLM, experts, fleet, nano_batches, slots, stages};
 use crate::target::{Takes, Target, Writer};
 use crate::training::TrainingTarget;
-use crate::{accelerate, dot, given_costs, svg, trace, training};
+use crate::{accelerate, dot, given_costs, shardings, svg, trace, training};
 
 /// What takes plans of one kind, without versions.
 const fn takes(writer: Writer) -> Takes {
@@ -131,7 +131,21 @@ const TARGETS: &[Target] = &[
     run!(training::flagscale::ROW),
     run!(training::deepspeed::ROW),
     run!(training::galvatron::ROW),
-    run!(training::jax::ROW),
+    Target {
+        name: training::jax::ROW.name,
+        file_name: training::jax::ROW.file_name,
+        summary: training::jax::ROW.summary,
+        takes: &[
+            Takes {
+                versions: training::jax::ROW.versions,
+                writer: Writer::Run(&training::jax::ROW),
+            },
+            Takes {
+                versions: training::jax::ROW.versions,
+                writer: Writer::Sharding(shardings::jax),
+            },
+        ],
+    },
     run!(training::huggingface::ROW),
     Target {
         name: "sglang-location",
@@ -302,6 +316,12 @@ fn elsewhere(kind: PlanKind, row: &Target) -> Option<Diagnostic> {
                 false => refused(format!("{name} runs no training runs")),
             })
             .map(|error| error.hint(others))
+        }
+        PlanKind::Sharding if row.takes(PlanKind::Training).is_some() => {
+            let message = format!("{name} takes degrees of parallelism, no shardings of ops");
+            let hint =
+                "leave out --algorithm sharding; `explain` of the plan compares it with degrees";
+            Some(Diagnostic::usage("unknown-target", message).hint(hint))
         }
         PlanKind::Given if row.runs().is_some() => {
             let message = format!("{name} runs models, and an instance with given costs is none");

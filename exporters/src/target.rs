@@ -14,6 +14,7 @@ use crate::serving::nano_batches::NanoBatchesSource;
 use crate::serving::slots::SlotsSource;
 use crate::serving::stages::StagesSource;
 use crate::serving::trains;
+use crate::shardings::ShardingSource;
 use crate::svg::pipeline::PipelineSource;
 use crate::training::TrainingTarget;
 
@@ -70,6 +71,8 @@ pub enum Writer {
     Stages(fn(&StagesSource<'_>) -> Result<Export, Diagnostic>),
     /// Fleets of workers that serve.
     Fleet(fn(&FleetSource<'_>) -> Result<Export, Diagnostic>),
+    /// Shardings of ops.
+    Sharding(fn(&ShardingSource<'_>) -> Result<Export, Diagnostic>),
     /// Solutions of instances: devices (or stages) of nodes, and loads of the devices; `None` = the format
     /// cannot express the instance.
     Solution(fn(&Instance, &[u32], &[Nanos]) -> Option<Vec<u8>>),
@@ -90,6 +93,7 @@ impl Writer {
             Self::NanoBatches(_) => PlanKind::NanoBatches,
             Self::Stages(_) => PlanKind::Inference,
             Self::Fleet(_) => PlanKind::Fleet,
+            Self::Sharding(_) => PlanKind::Sharding,
             Self::Solution(_) => PlanKind::Given,
         }
     }
@@ -168,6 +172,15 @@ impl Told for Source<'_> {
     fn written(&self, by: Writer, _: &'static str) -> Option<Result<Export, Diagnostic>> {
         let Writer::Ops(placed) = by else { return None };
         Some((placed.export)(self))
+    }
+}
+
+impl Told for ShardingSource<'_> {
+    const KIND: PlanKind = PlanKind::Sharding;
+
+    fn written(&self, by: Writer, _: &'static str) -> Option<Result<Export, Diagnostic>> {
+        let Writer::Sharding(write) = by else { return None };
+        Some(write(self))
     }
 }
 

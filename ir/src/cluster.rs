@@ -96,6 +96,10 @@ pub struct Device {
 }
 
 impl Device {
+    /// Bytes of driver context and libraries on a device of the catalogue where a file states nothing: between the 0.3 GiB
+    /// of a bare CUDA context and the 0.8 GiB of one with collective buffers.
+    pub const USUAL_CONTEXT: Bytes = Bytes(512 * 1024 * 1024);
+
     /// Capacity less context and reserve: what a plan may use. `None` = unlimited.
     #[must_use]
     pub fn memory_limit(&self) -> Option<Bytes> {

@@ -231,3 +231,11 @@ pub struct Op {
     /// How devices can share it.
     pub splits: Splits,
 }
+
+impl Op {
+    /// Whether all devices run it whole, for want of a rule of how they share it.
+    #[must_use]
+    pub fn is_replicated(&self) -> bool {
+        self.splits == Splits::default() && matches!(self.work, Work::Kernel(_))
+    }
+}

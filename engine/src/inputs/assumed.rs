@@ -40,7 +40,7 @@ pub(crate) fn unproved(request: &PlanRequest, error: Diagnostic) -> Diagnostic {
         ("quantization-unknown", false) => diagnostic
             .hint("give the model as ONNX or .pt2, which state the bytes of each weight")
             .hint(UNQUANTIZED),
-        _ => diagnostic.hint("state the type with --dtype, such as --dtype bf16"),
+        _ => diagnostic.hint("state the type with --dtype, such as --dtype fp16"),
     };
     error.hints.into_iter().fold(diagnostic, Diagnostic::hint)
 }

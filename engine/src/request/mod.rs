@@ -84,6 +84,8 @@ pub struct ImportRequest {
     pub all: bool,
     /// Whether the modules are listed.
     pub tree: bool,
+    /// Whether sharding rules are listed, not cost rules.
+    pub sharding: bool,
 }
 
 /// What makes a planning problem out of a model; `None` and empty = the usual, or as planned.

@@ -2,6 +2,7 @@
 
 use documents::diagnostic::DiagnosticDocument;
 use importers::{Import, Recorded, Summary};
+use ir::diagnostic::Diagnostic;
 use ir::id::TensorId;
 use ir::units::{Bytes, Flops};
 use serde_json::{Value, json};
@@ -23,6 +24,11 @@ const LISTED: usize = 15;
 /// # Errors
 /// Those of [`load::model`].
 pub fn run(args: &ImportRequest, page: &Page) -> CommandResult {
+    if args.sharding {
+        let message = "`sharding` has no effect on `import`";
+        let hint = "list sharding rules with `support`";
+        return Err(Diagnostic::usage("flag-without-effect", message).hint(hint));
+    }
     let import = load::model(&args.model, &args.flags)?;
     let Import { graph, summary, warnings, .. } = &import;
     let columns = Column::row("@op type | #ops | #work | #bytes moved");

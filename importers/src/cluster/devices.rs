@@ -19,10 +19,6 @@ use super::values::{bytes, check_name, count, peak, rate, watts};
 
 /// Most devices of a cluster: four times the largest published training runs.
 pub(super) const MAX_DEVICES: u64 = 65_536;
-/// Held by driver context and libraries of a catalogue device where the file states nothing:
-/// between the 0.3 GiB of a bare CUDA context and the 0.8 GiB of one with collective buffers.
-const DEFAULT_CONTEXT: Bytes = Bytes(512 * 1024 * 1024);
-
 /// Memory lines that a device, its host entry and the cluster may state.
 #[derive(Clone, Copy, Debug, Default)]
 struct Margins {
@@ -397,7 +393,7 @@ fn device(
     let from_catalogue = kind.check != Check::Given;
     let context = match margins.context_bytes {
         Some(size) => bytes(size, "context_bytes", name)?,
-        None if from_catalogue => DEFAULT_CONTEXT,
+        None if from_catalogue => Device::USUAL_CONTEXT,
         None => Bytes::ZERO,
     };
     let share = match (margins.reserve_bytes, margins.reserve_fraction) {

@@ -31,6 +31,9 @@ pub(super) struct Ascent<'a> {
     pub duals: Duals,
     /// By group of several uses what they take together.
     taken: Vec<Vec<f64>>,
+    /// Duals of an end while they change.
+    new: Vec<f64>,
+    n_columns: u64,
 }
 
 impl Duals {
@@ -76,7 +79,8 @@ impl<'a> Ascent<'a> {
 
     /// From duals that were found before.
     pub(super) fn from(net: &'a Net, duals: Duals) -> Self {
-        let mut ascent = Self { net, duals, taken: vec![Vec::new(); net.groups.len()] };
+        let (taken, n_columns) = (vec![Vec::new(); net.groups.len()], net.n_columns() as u64);
+        let mut ascent = Self { net, duals, taken, new: Vec::new(), n_columns };
         (0..net.groups.len()).for_each(|group| ascent.count(group));
         ascent
     }
@@ -88,7 +92,7 @@ impl<'a> Ascent<'a> {
         }
         let mut taken = vec![0.0; group.costs.len()];
         for at in &group.uses {
-            add(&mut taken, &self.duals.uses[*at], 1.0);
+            add(&mut taken, &self.duals.uses[*at]);
         }
         self.taken[number] = taken;
     }
@@ -108,18 +112,28 @@ impl<'a> Ascent<'a> {
     fn take(&mut self, at: usize, is_to: bool) {
         let number = self.net.uses[at].group;
         let group = &self.net.groups[number];
-        let taken = &mut self.taken[number];
+        let (taken, ends) = (&self.taken[number], &self.duals.uses[at]);
+        self.new.clear();
+        self.new.resize(group.n[usize::from(is_to)], MOST);
+        match is_to {
+            true => left_to(group, taken, ends, &mut self.new),
+            false => left_from(group, taken, ends, &mut self.new),
+        }
+        if is_to {
+            let wants = self.new.iter_mut().zip(&self.net.uses[at].wants);
+            wants.filter(|of| !of.1).for_each(|of| *of.0 = f64::NEG_INFINITY);
+        }
+        self.set(at, is_to);
+    }
+
+    /// Gives an end of a use its new duals.
+    fn set(&mut self, at: usize, is_to: bool) {
+        let taken = &mut self.taken[self.net.uses[at].group];
         let ends = &mut self.duals.uses[at];
         if !taken.is_empty() {
-            add(taken, ends, -1.0);
+            change(taken, ends, (&self.new, is_to));
         }
-        match is_to {
-            true => take_to(group, taken, ends, &self.net.uses[at].wants),
-            false => take_from(group, taken, ends),
-        }
-        if !taken.is_empty() {
-            add(taken, ends, 1.0);
-        }
+        std::mem::swap(&mut ends[usize::from(is_to)], &mut self.new);
     }
 
     /// The turn of an op: it hands to all of its uses, or to those on one side.
@@ -151,19 +165,13 @@ impl<'a> Ascent<'a> {
                 let least = &mut marginal[*place as usize];
                 *least = least.min(*cost);
             }
-            let taken = &mut self.taken[number];
-            let ends = &mut self.duals.uses[at];
-            if !taken.is_empty() {
-                add(taken, ends, -1.0);
-            }
-            for (dual, marginal) in ends[usize::from(is_to)].iter_mut().zip(marginal) {
+            self.new.clone_from(&self.duals.uses[at][usize::from(is_to)]);
+            for (dual, marginal) in self.new.iter_mut().zip(marginal) {
                 if marginal < f64::INFINITY {
                     *dual -= share * (marginal - least);
                 }
             }
-            if !taken.is_empty() {
-                add(taken, ends, 1.0);
-            }
+            self.set(at, is_to);
         }
     }
 
@@ -182,26 +190,27 @@ impl<'a> Ascent<'a> {
         (0..n).rev().for_each(|op| self.turn(op, Some(false)));
     }
 
-    /// Sweeps until some of them lessen what the bound lacks of the best choice by too small a part of it, or time ends.
-    pub(super) fn climb(&mut self, most: usize, best: f64, control: &Control) -> f64 {
+    /// Sweeps until the bound reaches a target, some of them lessen what it lacks by too small a part, or time ends; the
+    /// bound, and whether more sweeps would do the same.
+    pub(super) fn climb(&mut self, most: usize, target: f64, control: &Control) -> (f64, bool) {
         let mut bound = self.bound();
         for _ in 0..most {
             for _ in 0..SWEEPS {
                 if control.stop().is_some() {
-                    return self.bound();
+                    return (self.bound(), true);
                 }
                 self.sweep();
-                control.spend(self.net.n_columns() as u64);
+                control.spend(self.n_columns);
             }
             let next = self.bound();
-            let gap = if best.is_finite() { best - next } else { COARSE * next };
-            let is_slow = next - bound < LEAST * gap;
+            let gap = if target.is_finite() { target - next } else { 0.0 };
+            let is_slow = next - bound < LEAST * gap.max(COARSE * next);
             bound = next;
-            if is_slow || next >= best {
-                break;
+            if is_slow || next >= target {
+                return (bound, true);
             }
         }
-        bound
+        (bound, false)
     }
 }
 
@@ -209,7 +218,7 @@ impl<'a> Ascent<'a> {
 const SWEEPS: usize = 8;
 /// The part of what the bound lacks that those gain at least.
 const LEAST: f64 = 0.05;
-/// What the bound counts to lack where no choice is known, as a part of it.
+/// What the bound counts to lack at least, as a part of it: the rest is the solver's.
 const COARSE: f64 = 1e-3;
 
 /// By strategy of an op what it costs with the duals of its placements.
@@ -228,52 +237,72 @@ pub(super) fn reduced(net: &Net, duals: &Duals, op: usize) -> Vec<f64> {
     costs
 }
 
-/// Adds to what is taken of each resharding what a use takes, times a factor.
-fn add(taken: &mut [f64], [from, to]: &Ends, factor: f64) {
+const fn positive(sum: f64) -> f64 {
+    if sum > 0.0 { sum } else { 0.0 }
+}
+
+/// Adds to what is taken of each resharding what a use takes.
+fn add(taken: &mut [f64], [from, to]: &Ends) {
     for (row, one) in taken.chunks_mut(to.len().max(1)).zip(from) {
-        for (taken, other) in row.iter_mut().zip(to) {
-            let sum = one + other;
-            *taken += factor * if sum > 0.0 { sum } else { 0.0 };
+        row.iter_mut().zip(to).for_each(|(taken, other)| *taken += positive(one + other));
+    }
+}
+
+/// Changes what is taken of each resharding as the duals of an end do.
+fn change(taken: &mut [f64], [from, to]: &Ends, (new, is_to): (&[f64], bool)) {
+    for (q, row) in taken.chunks_mut(to.len().max(1)).enumerate() {
+        let one = from[q];
+        if is_to {
+            for ((taken, other), new) in row.iter_mut().zip(to).zip(new) {
+                *taken += positive(one + new) - positive(one + other);
+            }
+        } else {
+            for (taken, other) in row.iter_mut().zip(to) {
+                *taken += positive(new[q] + other) - positive(one + other);
+            }
         }
     }
 }
 
-fn take_to(group: &Group, taken: &[f64], [from, to]: &mut Ends, wants: &[bool]) {
-    to.fill(MOST);
+/// What is left of a resharding for one end of a use, which takes some of it itself.
+const fn left(cost: f64, taken: f64, (one, other): (f64, f64)) -> f64 {
+    cost - (taken - positive(one + other)) - one
+}
+
+/// By placement that is wanted the least that is left.
+fn left_to(group: &Group, taken: &[f64], [from, to]: &Ends, least: &mut [f64]) {
     let n = group.n[1].max(1);
-    for (q, (row, one)) in group.costs.chunks(n).zip(from.iter()).enumerate() {
+    for (q, (row, one)) in group.costs.chunks(n).zip(from).enumerate() {
         if taken.is_empty() {
-            for (least, cost) in to.iter_mut().zip(row) {
+            for (least, cost) in least.iter_mut().zip(row) {
                 let left = cost - one;
                 *least = if left < *least { left } else { *least };
             }
         } else {
-            let taken = &taken[q * n..][..n];
-            for ((least, cost), taken) in to.iter_mut().zip(row).zip(taken) {
-                let left = cost - taken - one;
+            let others = taken[q * n..][..n].iter().zip(to);
+            for ((least, cost), (taken, other)) in least.iter_mut().zip(row).zip(others) {
+                let left = left(*cost, *taken, (*one, *other));
                 *least = if left < *least { left } else { *least };
             }
         }
     }
-    to.iter_mut().zip(wants).filter(|of| !of.1).for_each(|of| *of.0 = f64::NEG_INFINITY);
 }
 
-fn take_from(group: &Group, taken: &[f64], [from, to]: &mut Ends) {
+/// By placement that is produced the least that is left.
+fn left_from(group: &Group, taken: &[f64], [from, to]: &Ends, least: &mut [f64]) {
     let n = group.n[1].max(1);
-    for (q, (row, dual)) in group.costs.chunks(n).zip(from.iter_mut()).enumerate() {
-        let mut least = MOST;
+    for (q, (row, least)) in group.costs.chunks(n).zip(least).enumerate() {
         if taken.is_empty() {
-            for (cost, other) in row.iter().zip(to.iter()) {
+            for (cost, other) in row.iter().zip(to) {
                 let left = cost - other;
-                least = if left < least { left } else { least };
+                *least = if left < *least { left } else { *least };
             }
         } else {
-            let taken = &taken[q * n..][..n];
-            for ((cost, other), taken) in row.iter().zip(to.iter()).zip(taken) {
-                let left = cost - taken - other;
-                least = if left < least { left } else { least };
+            let one = from[q];
+            for ((cost, other), taken) in row.iter().zip(to).zip(&taken[q * n..][..n]) {
+                let left = left(*cost, *taken, (*other, one));
+                *least = if left < *least { left } else { *least };
             }
         }
-        *dual = least;
     }
 }

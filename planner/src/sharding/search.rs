@@ -203,14 +203,23 @@ impl Search<'_> {
         }
     }
 
+    /// Improves the duals, with choices on the way: where a gap suffices, few sweeps do.
     fn climb(&mut self) {
-        let mut ascent = Ascent::from(&self.part.net, self.part.duals.clone());
-        ascent.climb(LOOKS, self.best.0, self.control);
-        let duals = ascent.duals.clone();
-        ascent.align();
-        let choice = within(&self.part.net, &ascent.duals);
-        self.take(duals);
-        self.offer(choice);
+        let mut looks = 1;
+        while looks < LOOKS {
+            let mut ascent = Ascent::from(&self.part.net, self.part.duals.clone());
+            let target = self.most_bound();
+            let (_, is_over) = ascent.climb(looks, target, self.control);
+            let duals = ascent.duals.clone();
+            ascent.align();
+            let choice = within(&self.part.net, &ascent.duals);
+            self.take(duals);
+            self.offer(choice);
+            if is_over && target.is_finite() || self.is_met() {
+                break;
+            }
+            looks *= 4;
+        }
     }
 
     /// Leaves out strategies that are in no better choice; false where an op has none left.
@@ -266,7 +275,7 @@ impl Search<'_> {
             let budgets = relaxation.budgets(&small, &values);
             let duals = Duals { budgets, ..self.part.duals.clone() };
             let mut ascent = Ascent::from(&self.part.net, duals);
-            ascent.climb(LOOKS, self.best.0, self.control);
+            ascent.climb(LOOKS, self.most_bound(), self.control);
             let duals = ascent.duals;
             self.take(duals);
         }
@@ -354,7 +363,7 @@ fn priced(ascent: &mut Ascent<'_>, control: &Control) -> (Duals, (f64, Vec<usize
     if net.budgets.is_empty() {
         return (ascent.duals.clone(), cheapest);
     }
-    let mut best = (ascent.climb(LOOKS, f64::INFINITY, control), ascent.duals.clone());
+    let mut best = (ascent.climb(LOOKS, f64::INFINITY, control).0, ascent.duals.clone());
     let mut between = vec![(0.0, f64::INFINITY); net.budgets.len()];
     for _ in 0..PRICES {
         let (cost, chosen) = rounded(net, &ascent.duals);
@@ -372,10 +381,12 @@ fn priced(ascent: &mut Ascent<'_>, control: &Control) -> (Duals, (f64, Vec<usize
         if cost < cheapest.0 {
             cheapest = (cost, chosen);
         }
-        if control.stop().is_some() || between.iter().all(|(low, high)| low == high) {
+        let is_near = best.0 >= cheapest.0 * (1.0 - control.limits().gap);
+        let is_same = between.iter().all(|(low, high)| low == high);
+        if is_near || is_same || control.stop().is_some() {
             break;
         }
-        let bound = ascent.climb(1, f64::INFINITY, control);
+        let (bound, _) = ascent.climb(1, f64::INFINITY, control);
         if bound > best.0 {
             best = (bound, ascent.duals.clone());
         }

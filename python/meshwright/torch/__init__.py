@@ -7,6 +7,10 @@
 Gradients exchanged as a plan's table says, in DDP; it needs no planner:
 
     model = meshwright.torch.exchange(model, "table.json")
+
+An exported program that runs as a sharding plan says, with DTensor; it needs no planner either:
+
+    model = meshwright.torch.shard("plan.json", "model.pt2")
 """
 
 from __future__ import annotations
@@ -17,11 +21,19 @@ if TYPE_CHECKING:
     from ._exchange import Exchanged, exchange
     from ._profile import profile
     from ._run import Run, run
+    from ._shard import shard
 
-#: By name, the module that brings it: `exchange` does not load the compiled part.
-_PLACES = {"Exchanged": "_exchange", "Run": "_run", "exchange": "_exchange", "profile": "_profile", "run": "_run"}
+#: By name, the module that brings it: `exchange` and `shard` do not load the compiled part.
+_PLACES = {
+    "Exchanged": "_exchange",
+    "Run": "_run",
+    "exchange": "_exchange",
+    "profile": "_profile",
+    "run": "_run",
+    "shard": "_shard",
+}
 
-__all__ = ["Exchanged", "Run", "exchange", "profile", "run"]
+__all__ = ["Exchanged", "Run", "exchange", "profile", "run", "shard"]
 
 
 def __getattr__(name: str) -> Any:

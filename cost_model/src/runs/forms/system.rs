@@ -109,6 +109,13 @@ fn leads_through_host(cluster: &Cluster, way: &RouteKind) -> bool {
 const SAMPLED: std::ops::RangeInclusive<u32> = 8..=36;
 
 impl System {
+    /// Whether some devices have a way to each other: of a host, or of several ones.
+    #[must_use]
+    pub fn has_way(&self, is_of_one_host: bool) -> bool {
+        let way = if is_of_one_host { &self.inside } else { &self.network };
+        way.start_up_s < UNREACHABLE.0
+    }
+
     /// Hosts of eight A100 behind switches, with the collectives that were measured on them and a
     /// network card of `network_bytes_per_s` for each device.
     ///

@@ -312,12 +312,12 @@ fn ways(ways: &mut Ways, n: usize, host: Option<&Host>, bytes: f64) {
     ways.receive.extend(next..next + ways.n_tiers);
 }
 
-/// Bytes of keys and values of a token in a block.
+/// Bytes of keys and values of so many tokens of a sequence in a block.
 #[must_use]
-pub fn cache_of_token(base: &Pricing<'_>, at: usize) -> f64 {
+pub fn cache_of(base: &Pricing<'_>, at: usize, tokens: u64) -> f64 {
     let each = base.model.held(at).cache.map_or(element(base.dtype), |cache| cache.bytes());
     let kinds = base.model.kinds().nth(at).and_then(|kind| base.model.groups.get(kind));
-    kinds.map_or(0.0, |group| cached::bytes(&group.card, 1, (1, each)))
+    kinds.map_or(0.0, |group| cached::bytes(&group.card, tokens, (1, each)))
 }
 
 /// Whether a cluster's devices are all of one host whose memory is not theirs.

@@ -29,6 +29,11 @@ impl AtArrivals {
     ) -> Result<Self, Refused> {
         let mut found = Self { answer: search(question)?, replayed: None };
         let Some(log) = &setting.asked.traffic.log else { return Ok(found) };
+        // Sized for arrivals at random, which those of a file are not.
+        found.answer.found.bound = None;
+        if found.answer.found.verdict == Verdict::Optimal {
+            found.answer.found.verdict = Verdict::Open;
+        }
         for sized_for in SIZED_FOR {
             if sized_for > 1.0 {
                 let requests_per_s = question.requests_per_s.map(|rate| rate * sized_for);

@@ -12,8 +12,9 @@ use planner::serving::fleets::FleetSearch;
 use planner::serving::serving_fleet::{Answer, Question, Refused, bytes_per_request};
 
 use super::decided;
+use super::links::NO_LINK;
 use super::search::{Search, below, is_before};
-use super::setting::{NO_LINK, Pool, Setting};
+use super::setting::{Pool, Setting};
 
 /// Part of a TTFT that a hand-over takes at least for equal hosts to be searched, and the TTFT where none is promised.
 const SLOW: f64 = 0.05;
@@ -32,11 +33,8 @@ pub(super) fn of_hosts(
 ) -> Result<Answer, Refused> {
     let price = |pool: usize, shape: &Shape| setting.price(pool, shape);
     let of = |question: &Question<'_>| door(question, &price, control);
-    // Without a network only whole requests are served by several hosts.
-    let is_joined = question.links.iter().any(|link| link.bytes_per_s > NO_LINK);
-    let disaggregated = question.disaggregated && (is_joined || !question.aggregated);
-    let all = of(&Question { disaggregated, ..question.clone() })?;
     let near = setting.on_one_host(question);
+    let (all, is_apart) = first(question, near.as_ref(), &of)?;
     let n_hosts = if is_slow(question) { n_hosts(setting, question) } else { 1 };
     let Some(near) =
         near.filter(|near| !all.can_serve() || is_able(setting, near, (&all, n_hosts)))
@@ -48,11 +46,15 @@ pub(super) fn of_hosts(
     let is_there = decided::question_on(setting, &workers).links == near.links;
     let is_most = question.objective == Objective::Throughput;
     let one = match () {
+        () if is_apart => None,
         () if all.can_serve() && !is_able(setting, &near, (&all, 1)) => None,
         () if !is_most && all.is_kept() && !is_there => below(&near, &all),
         () => Some(near.clone()),
     };
-    let one = one.map(|one| of(&one)).transpose()?;
+    let one = match is_apart {
+        true => Some(all.clone()),
+        false => one.map(|one| of(&one)).transpose()?,
+    };
     let copied = match one.as_ref().filter(|one| one.is_kept()) {
         Some(one) if is_most => Some(times(one.clone(), most_times(question, one).min(n_hosts))),
         Some(_) => None,
@@ -61,7 +63,7 @@ pub(super) fn of_hosts(
     let mut best = all;
     let known = |of: &Answer| (of.found.bound, of.found.verdict);
     let mut bounds: Vec<_> = [Some(&best), one.as_ref()].into_iter().flatten().map(known).collect();
-    let mut is_near = false;
+    let mut is_near = is_apart;
     for near in one.into_iter().chain(copied) {
         let is_better = match (near.is_kept(), best.is_kept()) {
             (true, true) if is_there && !is_near => !is_before(question, &best, &near),
@@ -82,6 +84,21 @@ pub(super) fn of_hosts(
     }
     bound(question, &mut best, &bounds);
     Ok(best)
+}
+
+/// The best fleet with hand-overs between hosts; without a network that of whole requests on all hosts, or where prefill
+/// and decode are apart, of one host, which the flag says.
+fn first(
+    question: &Question<'_>,
+    near: Option<&Question<'_>>,
+    of: Search<'_>,
+) -> Result<(Answer, bool), Refused> {
+    let is_joined = question.links.iter().any(|link| link.bytes_per_s > NO_LINK);
+    if let Some(near) = near.filter(|_| !is_joined && !question.aggregated) {
+        return Ok((of(near)?, true));
+    }
+    let disaggregated = question.disaggregated && (is_joined || !question.aggregated);
+    Ok((of(&Question { disaggregated, ..question.clone() })?, false))
 }
 
 /// Whether a hand-over between hosts takes so long that fleets without may be better.

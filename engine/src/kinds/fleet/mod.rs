@@ -10,6 +10,7 @@ mod free;
 mod front;
 mod hosts;
 mod kind;
+mod links;
 mod log;
 mod nothing_fits;
 pub mod observed;

@@ -9,7 +9,7 @@ use planner::serving::serving_fleet::{Answer, FleetReplay, Reason, Shortfall, St
 
 use super::plan::Suffices;
 use super::setting::{Setting, stated};
-use super::words::{self, degrees, latency};
+use super::words::{self, degrees, latency, per_second};
 use crate::answer::nothing_fits::exceeded;
 use crate::inputs::load;
 
@@ -33,8 +33,8 @@ pub(super) fn why(
         return too_large(setting, short);
     }
     unpriced(setting, answer)
-        .or_else(|| late(setting, answer, longer_s))
         .or_else(|| promised(setting, answer))
+        .or_else(|| late(setting, answer, longer_s))
         .unwrap_or_else(|| too_few(setting, answer, enough))
 }
 
@@ -151,11 +151,14 @@ fn promised(setting: &Setting, answer: &Answer) -> Option<Diagnostic> {
         Reason::Tpot { seconds } => Some(*seconds),
         _ => None,
     });
+    // Parts of a request latency are shorter than what is stated.
     let promises = &setting.asked.promises;
-    let (name, flag, least, asked) = match (tpot, ttft) {
-        (Some(least), _) => ("TPOT", "--tpot", least, promises.tpot_s?),
-        (None, Some(least)) => ("TTFT", "--ttft", least, promises.ttft_s?),
-        (None, None) => return None,
+    let missed = |least: Option<f64>, asked: Option<f64>| {
+        least.zip(asked).filter(|(least, asked)| least > asked)
+    };
+    let (name, flag, (least, asked)) = match missed(tpot, promises.tpot_s) {
+        Some(of) => ("TPOT", "--tpot", of),
+        None => ("TTFT", "--ttft", missed(ttft, promises.ttft_s)?),
     };
     // As many digits as it takes to see the difference.
     let [shown, of_least] = [asked, least].map(latency);
@@ -184,34 +187,36 @@ fn too_few(
     [most, enough]: &[Option<Suffices>; 2],
 ) -> Diagnostic {
     let traffic = &setting.asked.traffic;
-    // How long the slowest requests wait is an estimate until a fleet is replayed.
-    let is_estimated = matches!(setting.asked.promises.statistic, Statistic::Percentile(_));
+    // How long the slowest requests wait is an estimate until a fleet is replayed, and a file's arrivals are no Poisson
+    // process.
+    let is_estimated = matches!(setting.asked.promises.statistic, Statistic::Percentile(_))
+        || traffic.log.is_some();
     let is_proved = answer.found.verdict == Verdict::Infeasible && !is_estimated;
     let blame = if is_proved { Blame::Infeasible } else { Blame::NotFound };
-    let all = load::describe(&setting.run.cluster);
     let n_devices = setting.n_devices() as u64;
-    let devices = match setting.asked.most_devices.filter(|most| *most < n_devices) {
-        Some(most) => format!("{most} of {all}"),
-        None => all,
-    };
+    let devices = of_devices(setting);
     let settings = format!(
         "{}, {}, workers of up to {} devices",
         setting.asked.engine.name(),
         setting.run.numbers.dtype.name(),
         setting.most_of_worker
     );
-    let served = most.as_ref().map_or(0.0, |most| most.requests_per_s);
+    let is_bound = is_proved && setting.on_one_host(&setting.question()).is_none();
+    let served = most.as_ref().map_or(0.0, |most| match most.bound_per_s {
+        Some(bound) if is_bound => bound,
+        _ => most.requests_per_s,
+    });
     let within = match setting.asked.promises.ttft_s.or(setting.asked.promises.tpot_s) {
         Some(_) => " within the promised latencies",
         None => "",
     };
     let asked = match (traffic.rate, traffic.concurrency) {
         (None, Some(n)) => format!("{served:.3} requests/s, and {n} concurrent requests make more"),
-        (rate, _) => format!("{served:.3} of {} requests/s", rate.unwrap_or(0.0)),
+        (rate, _) => format!("{served:.3} of {} requests/s", per_second(rate.unwrap_or(0.0))),
     };
     let message = match served > 0.0 {
         // Unequal hosts, with a router each, may serve more together.
-        true if !is_proved || setting.on_one_host(&setting.question()).is_some() => {
+        true if !is_bound => {
             format!("found no fleet of {devices} for more than {asked}{within} ({settings})")
         }
         true => format!("too few devices: {devices} serve at most {asked}{within} ({settings})"),
@@ -233,6 +238,16 @@ fn too_few(
     error
         .fact("devices_needed", enough.n_devices)
         .hint(format!("{}{fewer}", sufficient(setting, enough, n_devices)))
+}
+
+/// The devices that a fleet may use.
+fn of_devices(setting: &Setting) -> String {
+    let all = load::describe(&setting.run.cluster);
+    let n_devices = setting.n_devices() as u64;
+    match setting.asked.most_devices.filter(|most| *most < n_devices) {
+        Some(most) => format!("{most} of {all}"),
+        None => all,
+    }
 }
 
 /// A cluster, or a limit of devices, that serves the rate.

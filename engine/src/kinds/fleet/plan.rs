@@ -67,6 +67,8 @@ pub(super) struct Suffices {
     pub(super) workers: String,
     pub(super) n_devices: u64,
     pub(super) requests_per_s: f64,
+    /// Requests/s that no fleet serves more than, where that is known.
+    pub(super) bound_per_s: Option<f64>,
     /// Whether prefill workers hand keys and values over.
     pub(super) hands_over: bool,
 }
@@ -232,6 +234,9 @@ fn find(setting: &Setting, door: &Fleets, control: &Control) -> Result<Found, Re
     if is_short && !is_too_much(setting, door, control) {
         answer.found.verdict = Verdict::Open;
     }
+    if setting.has_slow_links() {
+        (answer.found.verdict, answer.found.bound) = (Verdict::Open, None);
+    }
     let enough = if is_short { enough(setting, most, (door, control)) } else { [None, None] };
     let mut others = Vec::new();
     let promises = setting.asked.promises;
@@ -376,6 +381,7 @@ fn enough(
             workers: words::workers(&words::found(setting, answer)),
             n_devices: figures.n_devices,
             requests_per_s,
+            bound_per_s: answer.found.bound,
         })
     };
     let free = || {

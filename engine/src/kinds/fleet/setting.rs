@@ -12,7 +12,6 @@ use documents::plan::Reference;
 use documents::plan::fleet::{FleetDocument, PromisesDocument};
 use documents::plan::request::RequestDocument;
 use ir::card::stored::CacheType;
-use ir::cluster::Cluster;
 use ir::diagnostic::Diagnostic;
 use ir::hyperparameters::Hyperparameters;
 use ir::id::DeviceId;
@@ -21,6 +20,7 @@ use ir::stack::Stack;
 use planner::serving::fleet::{self, Objective};
 use planner::serving::serving_fleet::{self, Devices, Link, Promises, Question, Reason, Statistic};
 
+use super::links::links;
 use super::refused;
 use super::tables::Tables;
 use super::traffic::Traffic;
@@ -33,8 +33,6 @@ use crate::request::serving::ServingMode;
 
 /// TPOT that is promised where nothing is, in seconds.
 pub(super) const USUAL_TPOT_S: f64 = 0.05;
-/// Seconds before the first byte of keys and values that are handed over; *nominal*.
-const HAND_OVER_S: f64 = 1e-3;
 /// Tokens of an iteration at most that are tried: vLLM's defaults of small and of large GPUs.
 const BUDGETS: [u64; 2] = [2_048, 8_192];
 /// Devices of a worker at most that are looked at, where the model fits a quarter of them.
@@ -158,8 +156,9 @@ impl Setting {
         setting.check()?;
         let of_tables = setting.tables.as_ref();
         let other = of_tables.and_then(|tables| of_other_devices(tables, &setting.pools));
-        let warning = setting.memory_share();
-        setting.run.warnings.extend(other.into_iter().chain(warning));
+        let warnings =
+            [other, setting.memory_share(), setting.slow_links(), setting.without_effect()];
+        setting.run.warnings.extend(warnings.into_iter().flatten());
         Ok(setting)
     }
 
@@ -280,6 +279,10 @@ impl Setting {
             return tables.price((&self.run, &self.asked.traffic.lengths), shape);
         }
         let pool = &self.pools[pool];
+        let (devices, per_host) = (shape.devices(), pool.hosts.first().map_or(1, Vec::len));
+        if devices > 1 && !pool.system.has_way(devices <= per_host as u64) {
+            return Err(Reason::Unpriced("no link joins its devices".to_owned()));
+        }
         let base = Pricing { system: &pool.system, stack: &pool.stack, ..self.run.pricing() };
         serving_fleet::priced(&base, shape, self.asked.engine.overhead())
     }
@@ -455,34 +458,6 @@ fn pool(run: &Run, memory: u64, hosts: Vec<Vec<DeviceId>>) -> Result<Pool, Diagn
     let stack = run.stack_on(kind.chip).unwrap_or_else(|| run.stack.clone());
     let price_per_hour = kind.running.price_per_hour;
     Ok(Pool { hosts, kind: kind.name.clone(), memory, price_per_hour, system, stack })
-}
-
-/// Bytes/s where there is no link: the first token comes too late for any promise.
-pub(super) const NO_LINK: f64 = 1e-6;
-
-/// Ways of keys and values between pools, of one device's rate: between hosts where there are several, and those
-/// between workers of a pool that are on one host.
-fn links(cluster: &Cluster, pools: &[Pool]) -> Vec<(Link, Link)> {
-    let mut links = Vec::new();
-    for (from, sender) in pools.iter().enumerate() {
-        for (to, receiver) in pools.iter().enumerate() {
-            let one = sender.hosts[0][0];
-            let way = |host: Option<&Vec<DeviceId>>| {
-                let other = host?.last().copied().filter(|other| *other != one)?;
-                let route = cluster.route(one, other)?;
-                let start_up_s = HAND_OVER_S + route.kind.latency_ns / 1e9;
-                let bytes_per_s = route.kind.bandwidth.get();
-                Some(Link { from, to, bytes_per_s, start_up_s, total_bytes_per_s: None })
-            };
-            let near = way(receiver.hosts.first().filter(|_| from == to));
-            // Hosts without a network reach no other.
-            let none = near.map(|near| Link { bytes_per_s: NO_LINK, ..near });
-            let Some(far) = way(receiver.hosts.last()).or(none) else { continue };
-            let near = near.filter(|near| near.bytes_per_s > far.bytes_per_s);
-            links.push((far, near.unwrap_or(far)));
-        }
-    }
-    links
 }
 
 /// Latencies as documents state them.

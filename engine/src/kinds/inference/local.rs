@@ -182,15 +182,26 @@ impl Setting {
     #[must_use]
     pub fn longest_context(&self, pieces: &[Piece], judged: &Judged) -> Option<u64> {
         let local = self.local.as_ref()?;
-        let of_block = |at: u32| llama_cpp::cache_of_token(&self.run.pricing(), at as usize);
-        let fits = |(piece, stage): (&Piece, &cost_model::runs::served::StageFigures)| {
-            let each: f64 = piece.blocks.clone().map(of_block).sum();
-            let room = stage.limit?.saturating_sub(stage.peak.saturating_sub(stage.cache));
-            let samples = self.batch.samples.max(1) as f64;
-            (each > 0.0).then(|| (room as f64 / (each * samples)) as u64)
+        let pricing = self.run.pricing();
+        let samples = self.batch.samples.max(1) as f64;
+        let fits = |tokens: u64| {
+            let of_block = |at: u32| llama_cpp::cache_of(&pricing, at as usize, tokens);
+            pieces.iter().zip(&judged.stages).all(|(piece, stage)| {
+                let cache = samples * piece.blocks.clone().map(of_block).sum::<f64>();
+                let others = stage.peak.saturating_sub(stage.cache);
+                stage.limit.is_none_or(|limit| cache <= limit.saturating_sub(others) as f64)
+            })
         };
-        let most = pieces.iter().zip(&judged.stages).filter_map(fits).min();
-        Some(most.unwrap_or(u64::MAX).min(local.positions))
+        if fits(local.positions) {
+            return Some(local.positions);
+        }
+        // Layers with a window take no more beyond it.
+        let (mut low, mut high) = (0, local.positions);
+        while high - low > 1 {
+            let middle = low.midpoint(high);
+            if fits(middle) { low = middle } else { high = middle }
+        }
+        Some(low)
     }
 
     /// Tokens that the server's cache has room for.

@@ -213,7 +213,14 @@ fn nothing_fits(setting: &Setting, stop: StopReason) -> Diagnostic {
         (0..n * n).any(|pair| pair / n != pair % n && costs.way(pair / n, pair % n).is_none());
     let apart = if are_apart { " that reach each other, there and back," } else { "" };
     let message = format!("no pipeline of devices{apart} holds the model for {}", setting.words());
-    let error = exceeded(true, message).fact("needed_on_one", Bytes(need).to_string());
+    // Host memory is planned with on one host alone.
+    let has_more = setting.local.as_ref().is_some_and(|local| local.host.is_none())
+        && setting.run.cluster.nodes.iter().any(|node| node.host_memory.is_some());
+    let error = exceeded(!has_more, message).fact("needed_on_one", Bytes(need).to_string());
+    if has_more {
+        let hint = "host memory is used where all devices are of one host: name the devices of one";
+        return error.hint(hint);
+    }
     let error = match all {
         Some(all) => error.fact("usable_of_all", Bytes(all).to_string()),
         None => error,
@@ -278,7 +285,11 @@ fn prompt(tokens_per_s: f64) -> String {
 /// The context that is planned, and the longest that fits.
 fn context(setting: &Setting, best: &Plan) -> Option<String> {
     let longest = setting.longest_context(&best.pieces, &best.judged)?;
-    Some(format!("{} tokens planned; up to {longest} fit (-c)", setting.context()))
+    let each = match setting.batch.samples {
+        0 | 1 => format!("up to {longest} fit (-c)"),
+        n => format!("up to {longest} per sequence fit (-c {})", longest.saturating_mul(n)),
+    };
+    Some(format!("{} tokens planned; {each}", setting.context()))
 }
 
 /// Layers by device where the stages are more than the screen has room for.

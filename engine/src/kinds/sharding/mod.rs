@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicBool;
 
 use documents::plan::PlanDocument;
 use exporters::Export;
+use exporters::shardings::ShardingSource;
 use ir::diagnostic::Diagnostic;
 use ir::plan_kind::PlanKind;
 use ir::units::{Bytes, Nanos};
@@ -103,9 +104,8 @@ impl Kind for Sharding {
         }
     }
 
-    fn export(_: Legal<'_, Self>, target: &str) -> Result<Export, Diagnostic> {
-        frame::check_target::<Self>(target)?;
-        Err(refused(Self::KIND, "no target takes shardings", Self::ELSEWHERE))
+    fn export(on: Legal<'_, Self>, target: &str) -> Result<Export, Diagnostic> {
+        exporters::export(target, &ShardingSource(on.plan))
     }
 
     fn compare(pair: Pair<'_>, page: &Page) -> CommandResult {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use importers::Import;
 use ir::diagnostic::Diagnostic;
 use ir::graph::Graph;
-use ir::op::{Splits, Work};
+use ir::op::Splits;
 
 use crate::inputs::run::model::imported;
 use crate::request::ModelRequest;
@@ -65,9 +65,7 @@ impl Ops {
 
 /// Warns of ops that are replicated because nothing is known of them.
 fn whole(graph: &Graph) -> Vec<Diagnostic> {
-    let unknown: Vec<_> = (graph.ops.iter())
-        .filter(|op| op.splits == Splits::default() && matches!(op.work, Work::Kernel(_)))
-        .collect();
+    let unknown: Vec<_> = graph.ops.iter().filter(|op| op.is_replicated()).collect();
     if unknown.is_empty() {
         return Vec::new();
     }

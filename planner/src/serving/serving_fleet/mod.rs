@@ -168,6 +168,13 @@ pub fn plan(
         }
         outcome = replayed::Outcome { n_rounds: outcome.n_rounds + next.n_rounds, ..next };
     }
+    if let Some(relaxed) = rounds.relaxed(&program) {
+        bound(
+            &mut outcome.found,
+            &program,
+            fleet::solve(&relaxed, control).map_err(Refused::Fleet)?,
+        );
+    }
     // Types that time left out are in no bound.
     if control.stop().is_some() {
         (outcome.found.bound, outcome.found.verdict) = (None, Verdict::Open);
@@ -183,6 +190,18 @@ pub fn plan(
         n_rounds: outcome.n_rounds,
         bytes_per_request: bytes,
     })
+}
+
+/// Gives a fleet the bound of a program that admits more.
+fn bound(found: &mut Found, program: &fleet::Question, relaxed: Found) {
+    let value = found.best.as_ref().map(|best| best.value(program.objective));
+    let is_met = value.is_some() && value == relaxed.bound;
+    found.bound = relaxed.bound;
+    found.verdict = match relaxed.verdict {
+        Verdict::Infeasible => Verdict::Infeasible,
+        _ if is_met => Verdict::Optimal,
+        _ => Verdict::Open,
+    };
 }
 
 /// Prices until there is no time left: long replays end then.

@@ -1,7 +1,7 @@
 //! Workers of a fleet replayed at their share of the rate, and their rates lowered where promises are missed.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 
 use cost_model::serving::IterationTime;
 use cost_model::serving::arrivals::Length;
@@ -102,8 +102,18 @@ pub(super) struct Rounds<'q, 'p> {
     pub(super) seed: u64,
     /// By number of a type what a batch of it does whose queue never empties, requests/s.
     capacities: RefCell<BTreeMap<usize, Result<f64, Fault>>>,
-    /// Numbers of types with lowered rates.
-    lowered: RefCell<BTreeSet<usize>>,
+    /// By number those types of which rates were lowered.
+    lowered: RefCell<BTreeMap<usize, Lowered>>,
+}
+
+/// A type of which replays lowered the rate.
+struct Lowered {
+    /// The type before that.
+    first: fleet::WorkerType,
+    /// Requests/s at which its replays clearly miss a promise; infinite where none are known.
+    missed_per_s: f64,
+    /// Whether they clearly do at any rate.
+    is_out: bool,
 }
 
 /// The last fleet, its replays, and how many fleets there were.
@@ -155,7 +165,8 @@ impl<'q, 'p> Rounds<'q, 'p> {
                 break;
             }
             for of in missed {
-                let is_first = self.lowered.borrow_mut().insert(of.of);
+                let promises = self.promises(&workers[of.of]);
+                let is_first = self.missed(of, program.types[of.of], &promises);
                 let floor_per_s = self.floor(workers, &program.types, of.of);
                 let worker = (of.of, &mut workers[of.of]);
                 let figures = &mut program.types[of.of];
@@ -172,6 +183,33 @@ impl<'q, 'p> Rounds<'q, 'p> {
             outcome.replays = Vec::new();
         }
         Ok(outcome)
+    }
+
+    /// Notes that a type misses its promises at a rate; whether it is for the first time.
+    fn missed(&self, of: &Replayed, first: fleet::WorkerType, promises: &Promises) -> bool {
+        let mut all = self.lowered.borrow_mut();
+        let is_first = !all.contains_key(&of.of);
+        let new = Lowered { first, missed_per_s: f64::INFINITY, is_out: false };
+        let lowered = all.entry(of.of).or_insert(new);
+        if is_clear(&of.replayed, promises) {
+            lowered.missed_per_s = lowered.missed_per_s.min(of.requests_per_s);
+        }
+        is_first
+    }
+
+    /// The program with the rates that replays do not clearly miss: what no fleet is better than, whatever the arrivals
+    /// of a replay were. None where no rate was lowered.
+    pub(super) fn relaxed(&self, program: &fleet::Question) -> Option<fleet::Question> {
+        let lowered = self.lowered.borrow();
+        let mut relaxed = program.clone();
+        for (at, Lowered { first, missed_per_s, is_out }) in lowered.iter() {
+            let efficiency = first.efficiency.min(missed_per_s / first.requests_per_s);
+            relaxed.types[*at] = match is_out {
+                true => program.types[*at],
+                false => fleet::WorkerType { efficiency, ..*first },
+            };
+        }
+        (!lowered.is_empty()).then_some(relaxed)
     }
 
     /// Each type of a plan at its share.
@@ -298,11 +336,15 @@ impl<'q, 'p> Rounds<'q, 'p> {
         self.stopped().map(|()| Err(fault))
     }
 
+    fn note(&self, at: usize, change: impl FnOnce(&mut Lowered)) {
+        self.lowered.borrow_mut().get_mut(&at).map(change);
+    }
+
     /// Requests/s that other types, lowered already, serve in the place of a type.
     fn floor(&self, workers: &[Worker], types: &[fleet::WorkerType], at: usize) -> f64 {
         let Worker { figures, link, level, .. } = &workers[at];
         let lowered = self.lowered.borrow();
-        let rate = |other: usize| match lowered.contains(&other) && other != at {
+        let rate = |other: usize| match lowered.contains_key(&other) && other != at {
             true => replayed_per_s(&types[other]),
             false => 0.0,
         };
@@ -327,9 +369,12 @@ impl<'q, 'p> Rounds<'q, 'p> {
                 Some(resized) => {
                     *worker = resized;
                     self.capacities.borrow_mut().remove(&at);
+                    // With other settings it may keep its promises at rates that it missed them at.
+                    self.note(at, |of| of.missed_per_s = f64::INFINITY);
                     (missed_per_s, whole) = (worker.figures.requests_per_s, Some(1.0));
                 }
                 None if floor_per_s > 0.0 => {
+                    self.note(at, |of| of.is_out = true);
                     (figures.ttft_s, figures.tpot_s) = LEFT_OUT;
                     return Ok(());
                 }
@@ -338,8 +383,14 @@ impl<'q, 'p> Rounds<'q, 'p> {
         }
         let worker = &*worker;
         let promises = self.promises(worker);
+        let is_missed = Cell::new(false);
         let keeps = |part: f64| {
-            let of = self.latencies((at, worker), part * missed_per_s, Some(&promises))?;
+            let rate = part * missed_per_s;
+            let of = self.latencies((at, worker), rate, Some(&promises))?;
+            is_missed.set(is_clear(&of, &promises));
+            if is_missed.get() {
+                self.note(at, |of| of.missed_per_s = of.missed_per_s.min(rate));
+            }
             Ok(matches!(of, Ok(of) if promises.admit(of.upper_s)))
         };
         let (mut low, mut high) = (None, 1.0);
@@ -351,6 +402,7 @@ impl<'q, 'p> Rounds<'q, 'p> {
             high = part;
         }
         let Some(mut low) = low else {
+            self.note(at, |of| of.is_out = is_missed.get());
             (figures.ttft_s, figures.tpot_s) = LEFT_OUT;
             return Ok(());
         };
@@ -362,6 +414,12 @@ impl<'q, 'p> Rounds<'q, 'p> {
         figures.efficiency = low * missed_per_s / figures.requests_per_s;
         Ok(())
     }
+}
+
+/// Whether replays miss promises, whatever their arrivals were.
+fn is_clear(of: &Result<Latencies, Fault>, promises: &Promises) -> bool {
+    let lower = |of: &Latencies| [0, 1].map(|at| 2.0 * of.seconds[at] - of.upper_s[at]);
+    of.as_ref().map_or(true, |of| !promises.admit(lower(of)))
 }
 
 /// Requests/s of a worker type after replays of fleets; none where they miss the promises at any rate.

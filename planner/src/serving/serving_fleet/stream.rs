@@ -45,7 +45,7 @@ impl IterationTime for Decoding<'_> {
         self.0.seconds(&Iteration {
             prompts: Vec::new(),
             n_decoding: iteration.n_requests(),
-            decoding_cached: iteration.decoding_cached + cached.sum::<u64>(),
+            decoding_cached: cached.fold(iteration.decoding_cached, u64::saturating_add),
         })
     }
 }

@@ -1,0 +1,88 @@
+//! Links of a fleet: ways of keys and values between pools, and what of the cluster's links is not priced.
+
+use ir::cluster::{Cluster, Device, Duplex, RouteKind};
+use ir::diagnostic::Diagnostic;
+use ir::id::DeviceId;
+use ir::units::Bytes;
+use planner::serving::serving_fleet::Link;
+
+use super::setting::{Pool, Setting};
+
+/// Seconds before the first byte of keys and values that are handed over; *nominal*.
+const HAND_OVER_S: f64 = 1e-3;
+/// Bytes/s where there is no link: the first token comes too late for any promise.
+pub(super) const NO_LINK: f64 = 1e-6;
+
+/// Ways of keys and values between pools, of one device's rate: between hosts where there are several, and those
+/// between workers of a pool that are on one host.
+pub(super) fn links(cluster: &Cluster, pools: &[Pool]) -> Vec<(Link, Link)> {
+    let mut links = Vec::new();
+    for (from, sender) in pools.iter().enumerate() {
+        for (to, receiver) in pools.iter().enumerate() {
+            let one = sender.hosts[0][0];
+            let way = |host: Option<&Vec<DeviceId>>| {
+                let other = host?.last().copied().filter(|other| *other != one)?;
+                let route = cluster.route(one, other)?;
+                let start_up_s = HAND_OVER_S + route.kind.latency_ns / 1e9;
+                let bytes_per_s = route.kind.bandwidth.get();
+                Some(Link { from, to, bytes_per_s, start_up_s, total_bytes_per_s: None })
+            };
+            let near = way(receiver.hosts.first().filter(|_| from == to));
+            // Hosts without a network reach no other.
+            let none = near.map(|near| Link { bytes_per_s: NO_LINK, ..near });
+            let Some(far) = way(receiver.hosts.last()).or(none) else { continue };
+            let near = near.filter(|near| near.bytes_per_s > far.bytes_per_s);
+            links.push((far, near.unwrap_or(far)));
+        }
+    }
+    links
+}
+
+impl Setting {
+    /// The slowest link inside a host of several, and a faster one.
+    fn links_inside(&self) -> Option<[&RouteKind; 2]> {
+        let cluster = &self.run.cluster;
+        self.pools.iter().flat_map(|pool| &pool.hosts).find_map(|host| {
+            let pairs = host.iter().flat_map(|one| host.iter().map(move |other| (*one, *other)));
+            let routes = pairs.filter_map(|(one, other)| Some(cluster.route(one, other)?.kind));
+            let by_rate = |one: &&RouteKind, other: &&RouteKind| {
+                one.bandwidth.get().total_cmp(&other.bandwidth.get())
+            };
+            let slowest = routes.clone().min_by(by_rate)?;
+            let fastest = routes.max_by(by_rate)?;
+            (slowest.bandwidth.get() < fastest.bandwidth.get()).then_some([slowest, fastest])
+        })
+    }
+
+    /// Whether some devices of a host have faster links than others: all are priced at the slowest, so that smaller
+    /// clusters may serve more.
+    #[must_use]
+    pub fn has_slow_links(&self) -> bool {
+        self.tables.is_none() && self.links_inside().is_some()
+    }
+
+    pub(super) fn slow_links(&self) -> Option<Diagnostic> {
+        let [slowest, fastest] = self.links_inside().filter(|_| self.tables.is_none())?;
+        let (slowest, fastest) = (&slowest.name, &fastest.name);
+        let message = format!(
+            "`{fastest}` joins some devices of a host only: all traffic inside is priced at `{slowest}`"
+        );
+        let hint = format!(
+            "to use `{fastest}`, state the devices that it joins as a node, and `{slowest}` as the network"
+        );
+        Some(Diagnostic::warning("slow-links", message).hint(hint))
+    }
+
+    /// Fields of the cluster file that say nothing of fleets.
+    pub(super) fn without_effect(&self) -> Option<Diagnostic> {
+        let cluster = &self.run.cluster;
+        let usual = [Bytes::ZERO, Device::USUAL_CONTEXT];
+        let warning = |message: &str| Diagnostic::warning("no-effect", message);
+        if cluster.devices.iter().any(|device| !usual.contains(&device.context)) {
+            let message = "`context_bytes` has no effect: engines have a figure of their own";
+            return Some(warning(message).hint("state `reserve_bytes` for memory of others"));
+        }
+        let message = "`duplex: half` has no effect on fleets";
+        (cluster.duplex == Duplex::Half).then(|| warning(message))
+    }
+}

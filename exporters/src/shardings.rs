@@ -1,0 +1,287 @@
+//! Shardings of ops as `PartitionSpec`s for JAX (0.10): of each parameter by its name, and of what forward ops read and
+//! write. XLA derives the backward pass and all collectives from them; `examples/jax/shardings.py` reads the file.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use documents::plan::PlanDocument;
+use documents::plan::sharding::{PlacementDocument, ShardedOpDocument, ShardingDocument};
+use ir::diagnostic::Diagnostic;
+use serde_json::{Map, Value, json};
+
+use crate::format::Export;
+
+/// A judged sharding.
+#[derive(Clone, Copy)]
+pub struct ShardingSource<'a>(pub &'a PlanDocument);
+
+/// A weight of layers in Transformers 5: the end of its path, and for each of its dimensions the one of the plan's weight
+/// that alone may split it. Weights that a checkpoint fuses have several.
+struct Weight {
+    names: &'static [&'static str],
+    path: &'static str,
+    dims: &'static [u8],
+}
+
+const fn weight(names: &'static [&'static str], path: &'static str, dims: &'static [u8]) -> Weight {
+    Weight { names, path, dims }
+}
+
+/// A weight is `[out, in]` there (GPT-2's `[in, out]`), heads and their elements are one dimension.
+const WEIGHTS: &[Weight] = &[
+    weight(&["embedding"], r"(embed_tokens|wte)\.weight$", &[0, 1]),
+    weight(&["head"], r"lm_head\.weight$", &[0, 1]),
+    weight(&["attention.q"], r"self_attn\.q(_b)?_proj\.weight$", &[1, 0]),
+    weight(&["attention.k"], r"self_attn\.k_proj\.weight$", &[1, 0]),
+    weight(&["attention.v"], r"self_attn\.v_proj\.weight$", &[1, 0]),
+    weight(&["attention.k", "attention.v"], r"self_attn\.kv_b_proj\.weight$", &[1, 0]),
+    weight(&["attention.q_narrow"], r"self_attn\.q_a_proj\.weight$", &[1, 0]),
+    weight(
+        &["attention.kv_narrow", "attention.k_rotary"],
+        r"self_attn\.kv_a_proj_with_mqa\.weight$",
+        &[1, 0],
+    ),
+    weight(&["attention.o"], r"self_attn\.o_proj\.weight$", &[2, 0]),
+    weight(&["attention.q"], r"attn\.c_attn\.q\.weight$", &[0, 1]),
+    weight(&["attention.k"], r"attn\.c_attn\.k\.weight$", &[0, 1]),
+    weight(&["attention.v"], r"attn\.c_attn\.v\.weight$", &[0, 1]),
+    weight(&["attention.o"], r"attn\.c_proj\.weight$", &[0, 2]),
+    weight(&["mlp.up"], r"mlp\.up_proj\.weight$", &[1, 0]),
+    weight(&["mlp.gate"], r"mlp\.gate_proj\.weight$", &[1, 0]),
+    weight(&["mlp.down"], r"mlp\.down_proj\.weight$", &[1, 0]),
+    weight(&["mlp.up"], r"mlp\.c_fc\.weight$", &[0, 1]),
+    weight(&["mlp.down"], r"mlp\.c_proj\.weight$", &[0, 1]),
+    weight(&["router"], r"mlp\.gate\.weight$", &[1, 0]),
+    weight(&["experts.up"], r"mlp\.experts\.up_proj$", &[0, 2, 1]),
+    weight(&["experts.gate"], r"mlp\.experts\.gate_proj$", &[0, 2, 1]),
+    weight(&["experts.down"], r"mlp\.experts\.down_proj$", &[0, 2, 1]),
+    weight(&["shared.up"], r"mlp\.shared_experts?\.up_proj\.weight$", &[1, 0]),
+    weight(&["shared.gate"], r"mlp\.shared_experts?\.gate_proj\.weight$", &[1, 0]),
+    weight(&["shared.down"], r"mlp\.shared_experts?\.down_proj\.weight$", &[1, 0]),
+];
+
+/// Vectors, which the plan does not split.
+const VECTORS: &str = r"((norm|ln_[12f])\.weight|\.bias|e_score_correction_bias|wpe\.weight)$";
+
+/// Writes the file for JAX.
+///
+/// # Errors
+/// `cannot-express` for parts of a weight that are no parts of the one in a checkpoint.
+pub(crate) fn jax(source: &ShardingSource<'_>) -> Result<Export, Diagnostic> {
+    let plan = source.0;
+    let Some(sharding) = &plan.sharding else {
+        return Err(Diagnostic::input("bad-plan", "the plan is no sharding"));
+    };
+    let is_graph = sharding.ops.iter().all(|op| op.op != "embedding.weight");
+    let rules = if is_graph { of_graph(sharding) } else { of_layers(sharding)? };
+    let samples = plan.workload.batch.unwrap_or(1);
+    let n_micro_batches = plan.parallelism.n_micro_batches;
+    let state = json!({ "split": "shared" });
+    let document = json!({
+        "format": "meshwright.jax/1",
+        "jax": "0.10",
+        "mesh": {
+            "axes": axes(sharding),
+            "shape": sharding.mesh.iter().map(|axis| axis.size).collect::<Vec<_>>(),
+        },
+        "batch": {
+            "samples": samples,
+            "tokens": sharding.sequence_length,
+            "micro_batches": n_micro_batches,
+            "samples_of_a_micro_batch": plan.workload.micro_batch,
+        },
+        "checkpoint": {
+            "around": "block",
+            "policy": if sharding.recompute { "nothing_saveable" } else { "everything_saveable" },
+        },
+        "states": { "parameters": &state, "gradients": &state, "optimizer": &state },
+        "rules": rules,
+        "activations": activations(sharding),
+        "reads": reads(sharding),
+    });
+    let message =
+        "the file states the forward pass; XLA derives the backward pass and its collectives";
+    let warnings = vec![Diagnostic::warning("not-in-file", message)];
+    Ok(Export { warnings, ..Export::from(format!("{document:#}\n")) })
+}
+
+fn axes(sharding: &ShardingDocument) -> Vec<&str> {
+    sharding.mesh.iter().map(|axis| axis.axis.as_str()).collect()
+}
+
+/// The dimension that an axis splits.
+fn split(part: &str) -> Option<usize> {
+    part.strip_prefix("S(")?.strip_suffix(')')?.parse().ok()
+}
+
+/// By dimension the axes that split it, the outermost first, as a `PartitionSpec` takes them; none of partial sums.
+fn spec(axes: &[&str], placement: &PlacementDocument) -> Option<Vec<Value>> {
+    let mut all: Vec<Vec<&str>> = Vec::new();
+    for (axis, part) in axes.iter().zip(placement) {
+        match split(part) {
+            Some(dim) => {
+                all.resize(all.len().max(dim + 1), Vec::new());
+                all[dim].push(axis);
+            }
+            None if part == "P" => return None,
+            None => {}
+        }
+    }
+    Some(all.into_iter().map(argument).collect())
+}
+
+fn argument(axes: Vec<&str>) -> Value {
+    match axes[..] {
+        [] => Value::Null,
+        [axis] => json!(axis),
+        _ => json!(axes),
+    }
+}
+
+/// Parameters and inputs of a graph by their names.
+fn of_graph(sharding: &ShardingDocument) -> Vec<Value> {
+    let axes = axes(sharding);
+    let sources = sharding.ops.iter().filter(|op| op.inputs.is_empty());
+    let rule = |op: &ShardedOpDocument| {
+        let name = op.tensors.first().unwrap_or(&op.op);
+        let path = format!("^{}$", name.replace('.', r"\."));
+        Some(rule(&path, &spec(&axes, op.outputs.first()?)?))
+    };
+    sources.filter_map(rule).collect()
+}
+
+/// A rule as that of a plan of degrees, of all states alike.
+fn rule(path: &str, spec: &[Value]) -> Value {
+    json!({ "path": path, "whole": spec, "shared": spec })
+}
+
+/// Weights of layers, by the path of a checkpoint.
+fn of_layers(sharding: &ShardingDocument) -> Result<Vec<Value>, Diagnostic> {
+    let axes = axes(sharding);
+    // By layers, then by name in them, what lies at rest where.
+    let mut weights: BTreeMap<&str, BTreeMap<&str, &PlacementDocument>> = BTreeMap::new();
+    for op in sharding.ops.iter().filter(|op| op.inputs.is_empty()) {
+        let Some(name) = op.op.strip_suffix(".weight") else { continue };
+        let (layers, name) = in_layers(name);
+        let Some(placement) = op.outputs.first() else { continue };
+        weights.entry(layers).or_default().insert(name, placement);
+    }
+    let mut rules = Vec::new();
+    for (layers, of) in &weights {
+        let mut named: BTreeSet<&str> = BTreeSet::new();
+        for row in WEIGHTS {
+            let parts: Option<Vec<_>> = row.names.iter().map(|name| of.get(name)).collect();
+            let Some(parts) = parts else { continue };
+            // A checkpoint fuses keys and values of latent ones alone.
+            let is_latent = of.contains_key("attention.kv_narrow");
+            let is_of_keys = ["attention.k", "attention.v"].contains(&row.names[0]);
+            if is_of_keys && is_latent != (row.names.len() > 1) {
+                continue;
+            }
+            named.extend(row.names);
+            if parts.iter().any(|part| *part != parts[0]) {
+                let names = row.names.join(" and ");
+                return Err(cannot(&format!(
+                    "{names} in different parts, which a checkpoint fuses"
+                )));
+            }
+            let path = format!("{}{}", numbers(layers), row.path);
+            rules.push(rule(&path, &turned(&axes, parts[0], row)?));
+        }
+        if let Some(name) = of.keys().find(|name| !named.contains(*name)) {
+            return Err(cannot(&format!("`{name}.weight`, which has no name in a checkpoint")));
+        }
+    }
+    rules.push(rule(VECTORS, &[]));
+    Ok(rules)
+}
+
+/// The layers of a name, and the rest of it.
+fn in_layers(name: &str) -> (&str, &str) {
+    name.strip_prefix("layers.").and_then(|name| name.split_once('.')).unwrap_or(("", name))
+}
+
+/// A pattern of the numbers of some layers, such as `0-31`.
+fn numbers(layers: &str) -> String {
+    let (first, last) = layers.split_once('-').unwrap_or((layers, layers));
+    let (Ok(first), Ok(last)) = (first.parse::<u32>(), last.parse::<u32>()) else {
+        return String::new();
+    };
+    let all: Vec<String> = (first..=last).map(|number| number.to_string()).collect();
+    format!(r"\.({})\.(.*\.)?", all.join("|"))
+}
+
+/// The spec of a weight as a checkpoint has it.
+fn turned(
+    axes: &[&str],
+    placement: &PlacementDocument,
+    row: &Weight,
+) -> Result<Vec<Value>, Diagnostic> {
+    let by_dim = |dim: &u8| {
+        let of = axes.iter().zip(placement);
+        let of = of.filter(|(_, part)| split(part) == Some(usize::from(*dim)));
+        argument(of.map(|(axis, _)| *axis).collect())
+    };
+    let is_other = |part: &&String| {
+        split(part).is_some_and(|dim| row.dims.iter().all(|of| usize::from(*of) != dim))
+    };
+    if let Some(part) = placement.iter().find(is_other) {
+        return Err(cannot(&format!("`{}.weight` in parts of {part}, within heads", row.names[0])));
+    }
+    Ok(row.dims.iter().map(by_dim).collect())
+}
+
+fn cannot(what: &str) -> Diagnostic {
+    let message = format!("rules for JAX cannot express {what}");
+    Diagnostic::usage("cannot-express", message).hint("set another placement with --pin")
+}
+
+/// Whether an op is of the forward pass: no gradient, and nothing that is saved for one, has a part in it.
+fn is_forward(op: &&ShardedOpDocument) -> bool {
+    let marks = [".backward", ".grad", ".stored"];
+    let is_of = |name: &str| marks.iter().any(|mark| name.contains(mark));
+    !op.tensors.iter().any(|name| is_of(name)) && !is_of(&op.op)
+}
+
+/// What forward ops leave, as it is produced; partial sums as their first consumer reads them.
+fn activations(sharding: &ShardingDocument) -> Map<String, Value> {
+    let axes = axes(sharding);
+    let mut read: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
+    for op in sharding.ops.iter().filter(is_forward) {
+        for (tensor, placement) in op.tensors.iter().zip(&op.inputs) {
+            if let Some(spec) = spec(&axes, placement) {
+                read.entry(tensor).or_insert(spec);
+            }
+        }
+    }
+    let mut all = Map::new();
+    for op in sharding.ops.iter().filter(is_forward).filter(|op| !op.op.ends_with(".weight")) {
+        for (tensor, placement) in op.tensors.iter().skip(op.inputs.len()).zip(&op.outputs) {
+            let of = spec(&axes, placement).or_else(|| read.get(tensor.as_str()).cloned());
+            if let Some(of) = of {
+                all.insert(tensor.clone(), json!(of));
+            }
+        }
+    }
+    all
+}
+
+/// By op and tensor what forward ops read otherwise than it is produced, with weights as they are computed with.
+fn reads(sharding: &ShardingDocument) -> Map<String, Value> {
+    let axes = axes(sharding);
+    let mut produced: BTreeMap<&str, &PlacementDocument> = BTreeMap::new();
+    let mut all = Map::new();
+    for op in sharding.ops.iter().filter(is_forward) {
+        let outputs = op.tensors.iter().skip(op.inputs.len()).zip(&op.outputs);
+        let others: Map<String, Value> = (op.tensors.iter().zip(&op.inputs))
+            .filter(|(tensor, placement)| produced.get(tensor.as_str()) != Some(placement))
+            .filter_map(|(tensor, placement)| {
+                Some((tensor.clone(), json!(spec(&axes, placement)?)))
+            })
+            .collect();
+        if !others.is_empty() {
+            all.insert(op.op.clone(), Value::Object(others));
+        }
+        produced.extend(outputs.map(|(tensor, placement)| (tensor.as_str(), placement)));
+    }
+    all
+}
