@@ -40,6 +40,7 @@ test-executors:
 	.venv/bin/python python/check_graphs.py --meshwright target/release/meshwright
 	.venv/bin/python python/check_in_place.py --meshwright target/release/meshwright --programs 20
 	.venv/bin/python python/check_joins.py --meshwright target/release/meshwright
+	.venv/bin/python python/check_shardings.py --meshwright target/release/meshwright
 	@$(CARGO) build --release --locked --quiet -p importers --example launch_settings \
 	    --example graph_values
 	.venv/bin/python python/consumers/jax_programs.py --reader target/release/examples/graph_values
