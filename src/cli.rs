@@ -88,9 +88,7 @@ pub(crate) enum Command {
     ))]
     Import(ImportArgs),
     /// List which ops of a model have a cost rule, or a sharding rule
-    #[command(
-        after_help = "Examples: meshwright support gpt2.onnx\n          meshwright support model.pt2 --sharding"
-    )]
+    #[command(after_help = "Example: meshwright support gpt2.onnx")]
     Support(SupportArgs),
     /// Replay a plan and report times and memory
     #[command(after_help = "Example: meshwright simulate plan.json")]

@@ -225,7 +225,9 @@ fn turned(
         split(part).is_some_and(|dim| row.dims.iter().all(|of| usize::from(*of) != dim))
     };
     if let Some(part) = placement.iter().find(is_other) {
-        return Err(cannot(&format!("`{}.weight` in parts of {part}, within heads", row.names[0])));
+        let name = row.names[0];
+        return Err(cannot(&format!("`{name}.weight` in parts of {part}, within heads"))
+            .hint(format!("such as --pin '{name}.weight=S(0)'")));
     }
     Ok(row.dims.iter().map(by_dim).collect())
 }

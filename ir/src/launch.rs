@@ -96,6 +96,8 @@ pub struct LaunchSettings {
     pub not_planned: BTreeSet<String>,
     /// Processes that the script starts, one for each device.
     pub n_processes: Option<u64>,
+    /// Whether a launcher starts processes of which the number is found when it runs.
+    pub open_processes: bool,
     /// The optimizer.
     pub optimizer: Option<Optimizer>,
     /// Adapters beside frozen weights; `None` = all is trained.

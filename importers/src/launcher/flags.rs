@@ -50,7 +50,7 @@ impl<'a> Flags<'a> {
     /// `bad-settings` for a flag without a value.
     pub(super) fn text(&self, flag: &str) -> Result<Option<&'a str>, Diagnostic> {
         self.asked.borrow_mut().insert(flag.to_owned());
-        let Some(at) = self.words.iter().rposition(|word| *word == flag) else { return Ok(None) };
+        let Some(at) = self.place(flag) else { return Ok(None) };
         let value = self.words.get(at + 1).filter(|value| !value.starts_with("--"));
         value.map(|value| Some(*value)).ok_or_else(|| bad(flag, "", "give it a value"))
     }
@@ -58,7 +58,7 @@ impl<'a> Flags<'a> {
     /// All words after a flag, up to the next flag or subcommand.
     pub(super) fn words(&self, flag: &str) -> Vec<&'a str> {
         self.asked.borrow_mut().insert(flag.to_owned());
-        let Some(at) = self.words.iter().rposition(|word| *word == flag) else { return Vec::new() };
+        let Some(at) = self.place(flag) else { return Vec::new() };
         let later = self.words.iter().skip(at + 1);
         later.take_while(|word| !word.starts_with("--") && !word.contains(':')).copied().collect()
     }
@@ -84,12 +84,12 @@ impl<'a> Flags<'a> {
         self.words.contains(&flag)
     }
 
-    /// A degree or a number of layers, under the first of its names that is there.
+    /// A degree or a number of layers, under the last of its names that is there.
     ///
     /// # Errors
     /// `bad-settings` for anything but 1 to [`MOST_DEGREE`].
     pub(super) fn degree(&self, names: &[&str]) -> Result<Option<u32>, Diagnostic> {
-        let found = self.first(names, MOST_DEGREE)?;
+        let found = self.last(names, MOST_DEGREE)?;
         Ok(found.and_then(|n| u32::try_from(n).ok()))
     }
 
@@ -98,7 +98,7 @@ impl<'a> Flags<'a> {
     /// # Errors
     /// `bad-settings` for anything but 1 to [`MOST_SAMPLES`].
     pub(super) fn count(&self, flag: &str) -> Result<Option<u64>, Diagnostic> {
-        self.first(&[flag], MOST_SAMPLES)
+        self.last(&[flag], MOST_SAMPLES)
     }
 
     /// A number of tokens, of a step at most.
@@ -106,18 +106,30 @@ impl<'a> Flags<'a> {
     /// # Errors
     /// `bad-settings` for anything but 1 to the square of [`MOST_SAMPLES`].
     pub(super) fn tokens(&self, flag: &str) -> Result<Option<u64>, Diagnostic> {
-        self.first(&[flag], MOST_SAMPLES * MOST_SAMPLES)
+        self.last(&[flag], MOST_SAMPLES * MOST_SAMPLES)
     }
 
-    fn first(&self, names: &[&str], most: u64) -> Result<Option<u64>, Diagnostic> {
-        let mut found = None;
+    /// A number under the last of its names that is there, as parsers of arguments take it.
+    fn last(&self, names: &[&str], most: u64) -> Result<Option<u64>, Diagnostic> {
+        let mut found: Option<(usize, u64)> = None;
         for name in names {
             let Some(text) = self.text(name)? else { continue };
             let number = text.parse::<u64>().ok().filter(|n| (1..=most).contains(n));
             let hint = format!("give a whole number from 1 to {most}");
-            found = found.or(Some(number.ok_or_else(|| bad(name, text, &hint))?));
+            let number = number.ok_or_else(|| bad(name, text, &hint))?;
+            found = found.max(self.place(name).map(|at| (at, number)));
         }
-        Ok(found)
+        Ok(found.map(|(_, number)| number))
+    }
+
+    /// Where a flag is, the last one where it is repeated.
+    fn place(&self, flag: &str) -> Option<usize> {
+        self.words.iter().rposition(|word| *word == flag)
+    }
+
+    /// The last of several names that is there.
+    pub(super) fn last_of<'n>(&self, names: &[&'n str]) -> Option<&'n str> {
+        names.iter().copied().filter(|name| self.is_there(name)).max_by_key(|name| self.place(name))
     }
 
     /// The value of an environment variable that is set in the text.
@@ -277,6 +289,13 @@ fn length(text: &str) -> usize {
         at += closes.map_or(0, |closes| closes + next.len_utf8());
     }
     at
+}
+
+/// What the `#SBATCH` lines of a script say: `sbatch` reads those before its first command.
+pub(super) fn batch_lines(script: &str) -> impl Iterator<Item = &str> {
+    let is_head = |line: &&str| line.trim().is_empty() || line.trim_start().starts_with('#');
+    let head = script.lines().take_while(is_head);
+    head.filter_map(|line| line.strip_prefix("#SBATCH"))
 }
 
 /// A short flag and the number that sticks to it: `-N2`.

@@ -92,6 +92,7 @@ pub fn read_for(
     model: ModelFacts,
 ) -> Result<LaunchSettings, Diagnostic> {
     check_length(text)?;
+    check_manifest(text)?;
     let of_flags = |read: &dyn Fn(&str) -> Result<LaunchSettings, Diagnostic>| {
         let shell::Expanded { text: words, unset, .. } = substituted(launcher, text)?;
         let command = programs::command(&words)?;
@@ -99,6 +100,8 @@ pub fn read_for(
             programs::processes((command.as_deref().unwrap_or(&words), &words), text)?;
         let mut settings = read(&command.as_deref().map_or(words, programs::own))?;
         settings.n_processes = n_processes;
+        settings.open_processes =
+            n_processes.is_none() && programs::is_launched(command.as_deref().unwrap_or_default());
         settings.not_planned.retain(|flag| !programs::is_of_processes(flag));
         check_unset(launcher, &settings, &unset)?;
         if !unset.is_empty() {
@@ -178,4 +181,28 @@ fn stated(settings: LaunchSettings, text: &str) -> Result<LaunchSettings, Diagno
     let message = "the script sets the flags of its program where the file does not decide it";
     Err(Diagnostic::input("bad-settings", message)
         .hint("give the flags as the program gets them, such as `bash -x` prints them"))
+}
+
+/// Refuses files with commands of containers, which are no scripts: lists of words, with an environment of their own.
+fn check_manifest(text: &str) -> Result<(), Diagnostic> {
+    let lines = || text.lines().filter(|line| !line.trim_start().starts_with('#'));
+    let has_key = |key: &str| {
+        lines().any(|line| line.strip_prefix(key).is_some_and(|rest| rest.starts_with(':')))
+    };
+    let is_build = || {
+        let first = lines().find(|line| !line.trim().is_empty());
+        let starts = |line: &str| line.starts_with("CMD ") || line.starts_with("ENTRYPOINT ");
+        first.is_some_and(|line| line.starts_with("FROM ") || line.starts_with("ARG "))
+            && lines().any(starts)
+    };
+    let what = match () {
+        () if has_key("apiVersion") => "a Kubernetes manifest",
+        () if has_key("services") => "a Compose file",
+        () if has_key("servingEngineSpec") => "values of a Helm chart",
+        () if has_key("run") && (has_key("envs") || has_key("resources")) => "a SkyPilot task",
+        () if is_build() => "a Dockerfile",
+        () => return Ok(()),
+    };
+    Err(Diagnostic::input("manifest", format!("{what} is not read"))
+        .hint("give the command that it runs as a shell script, with its variables set"))
 }

@@ -1,10 +1,11 @@
 //! The launch command of a training script, and how many processes it starts.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use ir::diagnostic::Diagnostic;
 
-use super::flags::{Flags, QUOTES, ends_line, parted, quoted};
+use super::flags::{Flags, QUOTES, batch_lines, ends_line, parted, quoted};
 use super::limits::{MOST_DEGREE, bad};
 use super::shell::DECISIVE;
 
@@ -171,7 +172,7 @@ const STARTERS: [Starter; 5] = [
     },
     Starter {
         names: &["srun"],
-        each: &["--ntasks-per-node"],
+        each: &["--ntasks-per-node", "--tasks-per-node"],
         hosts: &["--nodes", "-N"],
         all: &["--ntasks", "-n"],
         usual: None,
@@ -188,15 +189,7 @@ pub(super) fn processes(
     script: &str,
 ) -> Result<Option<u64>, Diagnostic> {
     let words = quoted(command);
-    let runs = |starter: &Starter| {
-        let is_it = |word: &&str| {
-            let word = word.trim_matches(QUOTES);
-            starter.names.contains(&word.rsplit('/').next().unwrap_or(word))
-        };
-        words.iter().position(is_it)
-    };
-    let found = STARTERS.iter().find_map(|starter| Some((starter, runs(starter)?)));
-    let Some((starter, at)) = found else { return Ok(None) };
+    let Some((starter, at)) = starter(&words) else { return Ok(None) };
     let batch = of_batch(script);
     let batch = Flags::new(&batch);
     let n_hosts = ["--nodes", "-N"].iter().find_map(|name| batch.text(name).ok().flatten());
@@ -209,13 +202,19 @@ pub(super) fn processes(
     }
     let devices = || visible(&words[..at], text);
     let number = |names: &[&'static str]| {
-        let found = names.iter().find_map(|name| Some((*name, flags.text(name).ok()??)));
+        let own = |name: &'static str| Some((name, Cow::Borrowed(flags.text(name).ok()??)));
+        let found = flags.last_of(names).and_then(own).or_else(|| {
+            let (_, variable) = VARIABLES.iter().find(|(flag, _)| names.contains(flag))?;
+            Some((*variable, Cow::Owned(environment((&words[..at], text), variable)?)))
+        });
         // Under `srun` the batch states what the command leaves open.
-        let of_batch = names.iter().find_map(|name| Some((*name, batch.text(name).ok()??)));
+        let of_batch = batch
+            .last_of(names)
+            .and_then(|name| Some((name, Cow::Borrowed(batch.text(name).ok()??))));
         let of_batch = of_batch.filter(|_| starter.names == ["srun"]);
-        let number = |(name, text)| match text {
+        let number = |(name, text): (&'static str, Cow<'_, str>)| match &*text {
             "gpu" | "auto" => Ok(devices()),
-            _ => number(name, text),
+            text => number(name, text),
         };
         let found = found.map(|stated| (stated, true));
         let found = found.or(of_batch.map(|stated| (stated, false)));
@@ -231,7 +230,7 @@ pub(super) fn processes(
         (None, None) if starter.names == ["deepspeed"] && !flags.is_there("--hostfile") => {
             devices()
         }
-        (None, None) => None,
+        (None, None) if starter.usual.is_none() => None,
         _ => {
             let of = |stated: Option<(Option<u64>, bool)>, usual| {
                 stated.map_or(usual, |(number, _)| number)
@@ -243,9 +242,28 @@ pub(super) fn processes(
     })
 }
 
-/// The words of the `#SBATCH` lines of a script.
+/// The launcher of a command's processes, and where it is.
+fn starter(words: &[&str]) -> Option<(&'static Starter, usize)> {
+    STARTERS.iter().find_map(|starter| {
+        let is_it = |word: &&str| {
+            let word = word.trim_matches(QUOTES);
+            starter.names.contains(&word.rsplit('/').next().unwrap_or(word))
+        };
+        Some((starter, words.iter().position(is_it)?))
+    })
+}
+
+/// Whether a launcher starts the processes of a command.
+pub(super) fn is_launched(command: &str) -> bool {
+    starter(&quoted(command)).is_some()
+}
+
+/// The words of the `#SBATCH` lines of a script: those before its first command, or of a script that it submits.
 fn of_batch(script: &str) -> String {
-    let lines = script.lines().filter_map(|line| line.trim().strip_prefix("#SBATCH"));
+    let head = batch_lines(script).collect::<Vec<_>>();
+    let is_other = head.is_empty() && script.contains("sbatch");
+    let all = script.lines().filter(|_| is_other);
+    let lines = all.filter_map(|line| line.trim().strip_prefix("#SBATCH")).chain(head);
     let words: Vec<&str> = lines.flat_map(str::split_whitespace).flat_map(parted).collect();
     words.join("\n")
 }
@@ -283,24 +301,32 @@ fn of_filter(flags: &Flags<'_>) -> Option<Option<u64>> {
     Some(include.split('@').map(of_host).sum())
 }
 
-/// Devices of `CUDA_VISIBLE_DEVICES`, as a command has it before its program, or as its script exports it.
+/// Devices of `CUDA_VISIBLE_DEVICES`.
 fn visible(before: &[&str], script: &str) -> Option<u64> {
-    const NAME: &str = "CUDA_VISIBLE_DEVICES";
+    let all = environment((before, script), "CUDA_VISIBLE_DEVICES");
+    let all = all.filter(|all| !all.contains(['$', '`']))?;
+    let n = all.split(',').take_while(|one| !["", "-1"].contains(&one.trim())).count();
+    u64::try_from(n).ok().filter(|n| *n > 0)
+}
+
+/// Variables by which `torchrun` takes flags.
+const VARIABLES: [(&str, &str); 2] =
+    [("--nproc-per-node", "PET_NPROC_PER_NODE"), ("--nnodes", "PET_NNODES")];
+
+/// A variable of the environment, as a command has it before its program, or as its script exports it.
+fn environment((before, script): (&[&str], &str), variable: &str) -> Option<String> {
     let value = |word: &str| {
-        let value = word.trim_matches(QUOTES).strip_prefix(NAME)?.strip_prefix('=')?;
+        let value = word.trim_matches(QUOTES).strip_prefix(variable)?.strip_prefix('=')?;
         Some(value.trim_matches(QUOTES).to_owned())
     };
-    let own = before.iter().rev().find_map(|word| value(word));
     let is_export = |words: &&Vec<&str>| {
-        words.first() == Some(&"export") && words.iter().any(|word| word.starts_with(NAME))
+        words.first() == Some(&"export") && words.iter().any(|word| word.starts_with(variable))
     };
     let exported = || {
         commands(script).iter().find(is_export)?;
-        Flags::new(script).variable(NAME).map(str::to_owned)
+        Flags::new(script).variable(variable).map(str::to_owned)
     };
-    let all = own.or_else(exported).filter(|all| !all.contains(['$', '`']))?;
-    let n = all.split(',').take_while(|one| !["", "-1"].contains(&one.trim())).count();
-    u64::try_from(n).ok().filter(|n| *n > 0)
+    before.iter().rev().find_map(|word| value(word)).or_else(exported)
 }
 
 /// A number of processes or hosts; `None` for one that is found when the script runs, and for a range of hosts.
@@ -372,6 +398,11 @@ mod tests {
             ("torchrun --nproc-per-node=4 a.py", Some(4)),
             ("srun -N 2 torchrun --nproc-per-node=4 --nnodes 2 a.py", Some(8)),
             ("torchrun --nnodes 2 a.py", Some(2)),
+            ("torchrun a.py", Some(1)),
+            ("torchrun --nproc-per-node 4 --nproc_per_node 8 a.py", Some(8)),
+            ("PET_NPROC_PER_NODE=8 PET_NNODES=2 torchrun a.py", Some(16)),
+            ("export PET_NPROC_PER_NODE=8\ntorchrun a.py", Some(8)),
+            ("srun --nodes=2 --tasks-per-node=8 python a.py", Some(16)),
             ("torchrun --nproc-per-node gpu a.py", None),
             ("torchrun --nproc-per-node 8 --nnodes 1:4 a.py", None),
             ("torchrun --nproc-per-node 8 --nnodes $N a.py", None),
@@ -409,6 +440,8 @@ mod tests {
         ] {
             assert_eq!(processes((command, ""), batch).unwrap(), n, "{command}");
         }
+        let late = "#SBATCH --nodes=1\n#SBATCH --ntasks-per-node=8\necho a\n#SBATCH --nodes=2";
+        assert_eq!(processes(("srun python a.py", ""), late).unwrap(), Some(8));
         for n in ["0", "-1", "99999999999999999999", "four"] {
             let text = format!("torchrun --nproc-per-node {n} a.py");
             assert_eq!(processes((&text, &text), &text).unwrap_err().code, "bad-settings", "{n}");

@@ -10,6 +10,8 @@ use super::setting::{Pool, Setting};
 
 /// Seconds before the first byte of keys and values that are handed over; *nominal*.
 const HAND_OVER_S: f64 = 1e-3;
+/// Hosts of a pool at most that are looked at.
+const HOSTS: usize = 128;
 /// Bytes/s where there is no link: the first token comes too late for any promise.
 pub(super) const NO_LINK: f64 = 1e-6;
 
@@ -39,33 +41,41 @@ pub(super) fn links(cluster: &Cluster, pools: &[Pool]) -> Vec<(Link, Link)> {
 }
 
 impl Setting {
-    /// The slowest link inside a host of several, and a faster one.
-    fn links_inside(&self) -> Option<[&RouteKind; 2]> {
+    /// The slowest link of several inside hosts, or between hosts, and a faster one.
+    fn unequal_links(&self) -> Option<[&RouteKind; 2]> {
         let cluster = &self.run.cluster;
-        self.pools.iter().flat_map(|pool| &pool.hosts).find_map(|host| {
-            let pairs = host.iter().flat_map(|one| host.iter().map(move |other| (*one, *other)));
+        let key = |of: &&RouteKind| (of.bandwidth.get(), -of.latency_ns);
+        let by_speed = |one: &&RouteKind, other: &&RouteKind| {
+            let [(rate, late), (other_rate, other_late)] = [key(one), key(other)];
+            rate.total_cmp(&other_rate).then(late.total_cmp(&other_late))
+        };
+        let of = |devices: &[DeviceId]| {
+            let pairs =
+                devices.iter().flat_map(|one| devices.iter().map(move |other| (*one, *other)));
             let routes = pairs.filter_map(|(one, other)| Some(cluster.route(one, other)?.kind));
-            let by_rate = |one: &&RouteKind, other: &&RouteKind| {
-                one.bandwidth.get().total_cmp(&other.bandwidth.get())
-            };
-            let slowest = routes.clone().min_by(by_rate)?;
-            let fastest = routes.max_by(by_rate)?;
-            (slowest.bandwidth.get() < fastest.bandwidth.get()).then_some([slowest, fastest])
+            let slowest = routes.clone().min_by(by_speed)?;
+            let fastest = routes.max_by(by_speed)?;
+            (key(&slowest) != key(&fastest)).then_some([slowest, fastest])
+        };
+        self.pools.iter().find_map(|pool| {
+            let firsts: Vec<DeviceId> =
+                pool.hosts.iter().filter_map(|host| host.first()).copied().take(HOSTS).collect();
+            pool.hosts.iter().find_map(|host| of(host)).or_else(|| of(&firsts))
         })
     }
 
-    /// Whether some devices of a host have faster links than others: all are priced at the slowest, so that smaller
-    /// clusters may serve more.
+    /// Whether some devices have faster links than others: all are priced at the slowest, so that smaller clusters may
+    /// serve more.
     #[must_use]
     pub fn has_slow_links(&self) -> bool {
-        self.tables.is_none() && self.links_inside().is_some()
+        self.tables.is_none() && self.unequal_links().is_some()
     }
 
     pub(super) fn slow_links(&self) -> Option<Diagnostic> {
-        let [slowest, fastest] = self.links_inside().filter(|_| self.tables.is_none())?;
+        let [slowest, fastest] = self.unequal_links().filter(|_| self.tables.is_none())?;
         let (slowest, fastest) = (&slowest.name, &fastest.name);
         let message = format!(
-            "`{fastest}` joins some devices of a host only: all traffic inside is priced at `{slowest}`"
+            "`{fastest}` joins some devices only: collectives of a worker are priced at `{slowest}`"
         );
         let hint = format!(
             "to use `{fastest}`, state the devices that it joins as a node, and `{slowest}` as the network"

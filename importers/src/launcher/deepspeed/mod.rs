@@ -30,7 +30,8 @@ fn document(text: &str) -> Result<Value, Diagnostic> {
 }
 
 pub(super) fn read(text: &str) -> Result<LaunchSettings, Diagnostic> {
-    let document = document(text)?;
+    let mut document = document(text)?;
+    switches(&mut document);
     // It refuses keys that stand twice, wherever they do.
     json::top_keys(&text.as_bytes())?;
     let config = document.get("ds_config").unwrap_or(&document);
@@ -161,6 +162,34 @@ fn overlaps(
     // Shared-out parameters are gathered beside the passes under any stack.
     let says_nothing = stage == ZeroStage::Parameters && stated == Some(true);
     Ok(if !can { Some(false) } else { stated.filter(|_| !says_nothing) })
+}
+
+/// Makes switches of what DeepSpeed takes for some: words for true and false, and 0 and 1 where a section is enabled.
+fn switches(value: &mut Value) {
+    let is_one_of = |word: &str, all: &[&str]| all.contains(&word.to_lowercase().as_str());
+    match value {
+        Value::Array(all) => all.iter_mut().for_each(switches),
+        Value::Object(members) => {
+            for (name, value) in members.iter_mut() {
+                let is_switch = name == "enabled";
+                let word = match &*value {
+                    Value::String(word) => word.clone(),
+                    Value::Number(number) if is_switch => number.to_string(),
+                    _ => String::new(),
+                };
+                let is = |usual: &[&str], others: &[&str]| {
+                    is_one_of(&word, usual) || is_switch && is_one_of(&word, others)
+                };
+                if is(&["true"], &["t", "yes", "y", "on", "1"]) {
+                    *value = Value::Bool(true);
+                } else if is(&["false"], &["f", "no", "n", "off", "0"]) {
+                    *value = Value::Bool(false);
+                }
+                switches(value);
+            }
+        }
+        _ => {}
+    }
 }
 
 /// A member of a section.

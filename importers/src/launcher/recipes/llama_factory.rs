@@ -123,6 +123,7 @@ fn of_processes(settings: &mut LaunchSettings, (text, command): (&str, &Command)
     let number = |name| flags.variable(name)?.parse::<u64>().ok().filter(|n| *n > 0);
     let each = number("NPROC_PER_NODE").or(command.n_visible);
     settings.n_processes = each.and_then(|each| each.checked_mul(number("NNODES").unwrap_or(1)));
+    settings.open_processes = settings.n_processes.is_none();
 }
 
 fn attention(keys: &Keys) -> Result<Option<AttentionKernel>, Diagnostic> {

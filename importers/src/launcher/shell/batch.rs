@@ -1,6 +1,6 @@
 //! Variables that Slurm sets for a batch script, by its `#SBATCH` lines.
 
-use super::super::flags::{Flags, parted};
+use super::super::flags::{Flags, batch_lines, parted};
 use super::environment::Values;
 
 /// Variables of every job.
@@ -40,9 +40,7 @@ const OF_ARRAYS: [&str; 5] = [
 /// The variables of a script that is started with `options`, which go before its own lines; none where it is no batch
 /// script. Those that are set to what is not known have no value.
 pub(super) fn variables(script: &str, options: &[String]) -> Values {
-    let is_head = |line: &&str| line.trim().is_empty() || line.trim_start().starts_with('#');
-    let head = script.lines().take_while(is_head);
-    let lines = head.filter_map(|line| line.strip_prefix("#SBATCH"));
+    let lines = batch_lines(script);
     let options = options.iter().map(String::as_str);
     let words: Vec<&str> =
         lines.flat_map(str::split_whitespace).chain(options).flat_map(parted).collect();

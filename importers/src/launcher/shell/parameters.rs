@@ -407,7 +407,12 @@ fn trimmed(text: &str, sign: char, is_longest: bool, pattern: &str) -> Option<St
 
 fn replaced(text: &str, kind: Option<char>, pattern: &str, by: &str) -> Option<String> {
     if pattern.is_empty() {
-        return Some(text.to_owned());
+        // An empty pattern is found at an end that is stated, and nowhere else.
+        return Some(match kind {
+            Some('#') => format!("{by}{text}"),
+            Some('%') => format!("{text}{by}"),
+            _ => text.to_owned(),
+        });
     }
     // `&` is what was found in newer versions.
     let letters: Vec<char> = text.chars().collect();

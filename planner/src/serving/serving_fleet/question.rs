@@ -37,6 +37,14 @@ pub struct Link {
     pub total_bytes_per_s: Option<f64>,
 }
 
+impl Link {
+    /// Whether it joins anything: nothing that is promised waits for a byte a second.
+    #[must_use]
+    pub fn is_way(&self) -> bool {
+        self.bytes_per_s > 1.0
+    }
+}
+
 /// What of all requests a promise is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Statistic {
@@ -250,8 +258,11 @@ impl<'a> Question<'a> {
 
     /// Roles of workers of a pool, each with the link that it hands over by.
     pub(super) fn roles(&self, pool: usize) -> Vec<Role> {
-        let is_sender = self.disaggregated && self.links.iter().any(|link| link.from == pool);
-        let is_receiver = self.disaggregated && self.links.iter().any(|link| link.to == pool);
+        let has = |is: &dyn Fn(&Link) -> bool| {
+            self.disaggregated && self.links.iter().any(|link| link.is_way() && is(link))
+        };
+        let is_sender = has(&|link| link.from == pool);
+        let is_receiver = has(&|link| link.to == pool);
         let roles = [
             (Role::Aggregated, self.aggregated),
             (Role::Prefill, is_sender),

@@ -269,7 +269,7 @@ impl<'q> Search<'q> {
 
     /// Links of prefill workers of a pool, by number; the fastest of decode workers; none of others.
     fn ways(&self, pool: usize, role: Role) -> Vec<(Option<usize>, Option<Link>)> {
-        let links = self.question.links.iter().enumerate();
+        let links = self.question.links.iter().enumerate().filter(|(_, link)| link.is_way());
         match role {
             Role::Aggregated => vec![(None, None)],
             Role::Prefill => links

@@ -102,6 +102,9 @@ pub(super) fn not_judged(
         Some(n) if n != n_used => {
             Some(format!("starts {n} processes and is priced on {n_used} devices"))
         }
+        None if settings.open_processes => Some(format!(
+            "leaves open how many processes it starts and is priced on {n_used} devices"
+        )),
         _ if n_used < n_devices => Some(format!("uses {n_used} of {n_devices} devices")),
         _ => None,
     };
