@@ -232,6 +232,7 @@ def support(
     dtype: Optional[Literal["fp64", "fp32", "fp16", "bf16", "fp8", "fp4"]] = ...,
     micro_batch: Optional[int] = ...,
     qdq_as_written: bool = ...,
+    sharding: bool = ...,
     traces: Optional[Sequence[_Path]] = ...,
     tree: bool = ...,
 ) -> Dict[str, Any]: ...
