@@ -287,3 +287,65 @@ fn reads(sharding: &ShardingDocument) -> Map<String, Value> {
     }
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use documents::plan::sharding::AxisDocument;
+
+    use super::*;
+
+    /// Weights of layers at rest on `host` and `device`.
+    fn sharding(weights: &[(&str, [&str; 2])]) -> ShardingDocument {
+        let axis = |axis: &str| AxisDocument { axis: axis.to_owned(), size: 2 };
+        let op = |(name, parts): &(&str, [&str; 2])| ShardedOpDocument {
+            op: format!("{name}.weight"),
+            tensors: vec![format!("{name}.weight")],
+            inputs: Vec::new(),
+            outputs: vec![parts.map(str::to_owned).to_vec()],
+        };
+        ShardingDocument {
+            mesh: vec![axis("host"), axis("device")],
+            ops: weights.iter().map(op).collect(),
+            ..ShardingDocument::default()
+        }
+    }
+
+    /// By hand: `nn.Linear` has `[out, in]`, the plan `[in, heads, head_dim]` and `[heads, head_dim, out]`.
+    #[test]
+    fn weights_are_those_of_a_checkpoint() {
+        let plan = sharding(&[
+            ("embedding", ["S(1)", "S(1)"]),
+            ("layers.0-1.attention.q", ["S(0)", "S(1)"]),
+            ("layers.0-1.attention.o", ["S(2)", "S(0)"]),
+            ("layers.0-1.mlp.up", ["R", "S(1)"]),
+            ("layers.0-1.experts.down", ["S(0)", "S(1)"]),
+        ]);
+        let rules = of_layers(&plan).unwrap();
+        for (end, wanted) in [
+            (r"(embed_tokens|wte)\.weight$", json!([null, ["host", "device"]])),
+            (r"self_attn\.q(_b)?_proj\.weight$", json!(["device", "host"])),
+            (r"self_attn\.o_proj\.weight$", json!(["host", "device"])),
+            (r"mlp\.up_proj\.weight$", json!(["device", null])),
+            (r"mlp\.experts\.down_proj$", json!(["host", null, "device"])),
+        ] {
+            let is_it =
+                |rule: &&Value| rule["path"].as_str().is_some_and(|path| path.ends_with(end));
+            assert_eq!(rules.iter().find(is_it).unwrap()["shared"], wanted, "{end}");
+        }
+        let is_numbered = |rule: &Value| rule["path"].as_str().unwrap().starts_with(r"\.(0|1)\.");
+        assert!(rules.iter().any(is_numbered));
+    }
+
+    #[test]
+    fn what_a_checkpoint_has_no_part_of_is_refused() {
+        let within = sharding(&[("layers.0.attention.q", ["R", "S(2)"])]);
+        assert!(of_layers(&within).unwrap_err().message.contains("within heads"));
+        let latent = [
+            ("layers.0.attention.kv_narrow", ["S(0)", "R"]),
+            ("layers.0.attention.k_rotary", ["R", "R"]),
+        ];
+        assert!(of_layers(&sharding(&latent)).unwrap_err().message.contains("fuses"));
+        let other = sharding(&[("layers.0.hidden_projection", ["R", "R"])]);
+        assert!(of_layers(&other).unwrap_err().message.contains("no name"));
+    }
+}

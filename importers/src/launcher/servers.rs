@@ -442,6 +442,8 @@ mod tests {
             ("vllm serve $MODEL -tp 4 \"$@\" &\nkill $!", &[Some(4)]),
             ("F=\"-tp 4\"\nvllm serve m $F $EXTRA", &[Some(4)]),
             ("f() { echo --tensor-parallel-size 8; }\nvllm serve m $(f)", &[Some(8)]),
+            ("vllm serve m --tensor-parallel-size 4 -tp 2", &[Some(2)]),
+            ("vllm serve m -tp 2 --tensor-parallel-size 4", &[Some(4)]),
         ] {
             let found = starts(Launcher::Vllm, script).unwrap();
             let of: Vec<Option<u32>> = found.iter().map(|start| start.settings.tensor).collect();

@@ -482,3 +482,15 @@ fn endless_scripts_are_bounded() {
         ("for i in {1..300}; do for j in {1..300}; do A=$i$j; done; done\n@T 4", 4),
     ]);
 }
+
+/// An empty pattern is found at the end that is stated, and nowhere without one.
+#[test]
+fn empty_patterns_add_at_an_end() {
+    check(&[
+        ("TP=6\n@T ${TP/#/1}", 16),
+        ("TP=1\n@T ${TP/%/6}", 16),
+        ("E=\nTP=6\n@T ${TP/#$E/1}", 16),
+        ("TP=16\n@T ${TP//}", 16),
+        ("E=\nTP=16\n@T ${TP/$E/9}", 16),
+    ]);
+}

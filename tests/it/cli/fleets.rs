@@ -286,6 +286,63 @@ fn a_slow_network_takes_nothing_from_workers_of_one_host() {
     assert!(said.contains("for more than 9.") && !said.contains("at most"), "{said}");
 }
 
+/// Hosts that nothing joins: no worker spans two, whole requests are served by all, and prefill with decode workers by
+/// one host or by equal ones.
+#[test]
+fn hosts_without_a_network_serve_by_themselves() {
+    let folder = folder();
+    let of = |n: usize, per_host: usize| {
+        format!(
+            "nodes:\n  - {{count: {n}, device: h100_sxm5_80gb, devices: {per_host}, scaleup: nvlink4, \
+             host: pcie5_x16}}\n"
+        )
+    };
+    folder.write("apart.yaml", &of(2, 2));
+    folder.write("mixed.yaml", &(of(2, 2) + &of(1, 4).replace("nodes:\n", "")));
+    let moe = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/models/qwen3-30b-a3b.json");
+    for mode in ["auto", "aggregated"] {
+        for cluster in ["apart", "mixed"] {
+            folder
+                .run(&format!(
+                    "infer {moe} --cluster {cluster}.yaml --rate 2 --mode {mode} -o plan.json --force"
+                ))
+                .exits(0);
+            let plan = folder.json("plan.json");
+            for replica in workers(&plan).iter().flat_map(|of| of["replicas"].as_array().unwrap()) {
+                let names = replica.as_array().unwrap().iter().map(|name| name.as_str().unwrap());
+                let hosts = names.map(|name| name.split('.').next().unwrap());
+                assert_eq!(hosts.collect::<std::collections::BTreeSet<_>>().len(), 1, "{replica}");
+            }
+        }
+    }
+    let ran =
+        folder.run(&format!("infer {moe} --cluster apart.yaml --rate 99 --mode disaggregated"));
+    assert!(ran.talk().contains("found no fleet"), "{}", ran.talk());
+}
+
+/// Devices of which a faster link joins some are priced at the slower one: nothing is proved of them, neither a plan nor
+/// that there is none.
+#[test]
+fn links_of_several_rates_prove_nothing() {
+    let folder = folder();
+    let host = "nodes:\n  - {device: a100_sxm4_80gb, devices: 8, scaleup: nvlink3, host: pcie4_x16";
+    folder.write("whole.yaml", &format!("{host}}}\n"));
+    folder.write("quads.yaml", &format!("{host}, scaleup_domain: 4}}\n"));
+    let asked = |cluster: &str, more: &str| {
+        format!(
+            "infer qwen.json --cluster {cluster}.yaml --mode aggregated --ttft 2s --tpot 40ms {more} --json"
+        )
+    };
+    for (cluster, is_slow) in [("whole", false), ("quads", true)] {
+        let ran = folder.run(&asked(cluster, "--rate 0.5")).exits(0);
+        assert_eq!(ran.stdout.contains("slow-links"), is_slow, "{}", ran.stdout);
+        let found: Value = serde_json::from_str(&ran.stdout).unwrap();
+        assert_eq!(found["is_proved"], json!(!is_slow));
+        let exit = if is_slow { 5 } else { 4 };
+        folder.run(&asked(cluster, "--rate 99")).exits(exit);
+    }
+}
+
 /// Scripts state what the plan does.
 #[test]
 fn scripts_of_fleets_state_the_plan() {

@@ -113,8 +113,35 @@ fn processes_are_the_devices_of_what_runs_now() {
     );
     assert_eq!(odd["error"]["code"], "bad-settings", "{odd}");
     assert!(has(&sized(4), "other-devices") && !has(&sized(8), "other-devices"));
+    let open = judged("open.sh", &format!("torchrun --nproc_per_node gpu p.py {flags}"));
+    assert!(open.to_string().contains("leaves open how many processes it starts"), "{open}");
     let two = format!("python a.py {flags}\npython b.py {}", flags.replace("--bf16", "--fp16"));
     assert_eq!(judged("two.sh", &two)["error"]["code"], "bad-settings");
+}
+
+/// Files that start containers are no scripts: their lists of words and environments would be dropped.
+#[test]
+fn manifests_are_refused_by_name() {
+    let folder = folder();
+    let command =
+        "command: [torchrun, --nproc_per_node, \"8\", p.py, --tensor-model-parallel-size, \"4\"]";
+    for (text, what) in [
+        (format!("apiVersion: v1\nkind: Pod\nspec:\n  containers:\n  - {command}\n"), "Kubernetes"),
+        (format!("services:\n  train:\n    {command}\n"), "Compose"),
+        (
+            "envs:\n  TP: 4\nrun: |\n  torchrun p.py --tensor-model-parallel-size $TP\n".to_owned(),
+            "SkyPilot",
+        ),
+        (
+            "FROM a\nCMD [\"torchrun\", \"p.py\", \"--tensor-model-parallel-size\", \"4\"]\n"
+                .to_owned(),
+            "Dockerfile",
+        ),
+    ] {
+        folder.write("now.yaml", &text);
+        let ran = folder.run(&format!("compare now.yaml plan.json {ON}"));
+        assert!(ran.code != 0 && said(&ran).contains(what), "{what}: {}", ran.stderr);
+    }
 }
 
 /// A recipe is judged with the DeepSpeed file that it names, found from the root of its repository.
@@ -168,7 +195,12 @@ fn deepspeed_runs_in_single_precision_unless_a_section_says_otherwise() {
     let silent = judged(&sized(""), 10);
     let off = judged(&sized(r#","bf16":{"enabled":false}"#), 10);
     assert_eq!(silent["now"], off["now"]);
-    assert_ne!(silent["now"], judged(&sized(r#","bf16":{"enabled":true}"#), 10)["now"]);
+    let on = judged(&sized(r#","bf16":{"enabled":true}"#), 10);
+    assert_ne!(silent["now"], on["now"]);
+    for (word, wanted) in [("\"true\"", &on), ("\"Yes\"", &on), ("1", &on), ("\"off\"", &off)] {
+        let found = judged(&sized(&format!(r#","bf16":{{"enabled":{word}}}"#)), 10);
+        assert_eq!(found["now"], wanted["now"], "{word}");
+    }
     for (threshold, code) in [("1e9", 3), ("1e5", 10), ("\"auto\"", 10)] {
         let stage = format!(
             r#","bf16":{{"enabled":true}},"zero_optimization":{{"stage":3,

@@ -169,6 +169,30 @@ fn experts_stay_in_the_memory_of_the_host_where_the_card_is_small() {
     assert!(said.stderr.contains("latency") || said.stdout.contains("latency"));
 }
 
+/// Layers with a window cache no more than it: the context that fits is never below the one that is planned.
+#[test]
+fn the_context_that_fits_counts_windows() {
+    let folder = folder();
+    let mut model = llama(32, 4_096, 32, 14_336);
+    model["max_position_embeddings"] = json!(131_072);
+    folder.write("full.json", &model.to_string());
+    model["model_type"] = json!("mistral");
+    model["architectures"] = json!(["MistralForCausalLM"]);
+    model["sliding_window"] = json!(4_096);
+    folder.write("windows.json", &model.to_string());
+    let on = cluster(&folder, &format!("device: rtx_3090, {HOST}"));
+    let of = |model: &str, cached: u64| {
+        planned(&folder, model, &on, &format!("--cached {cached}"))["longest_context"]
+            .as_u64()
+            .unwrap()
+    };
+    let full = of("full.json", 8_000);
+    assert!((8_001..131_072).contains(&full), "{full}");
+    for cached in [8_000, full + 1_000, 100_000] {
+        assert_eq!(of("windows.json", cached), 131_072, "{cached}");
+    }
+}
+
 /// A small Llama in F16 after the specification of GGUF, header alone.
 fn gguf() -> Vec<u8> {
     let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();

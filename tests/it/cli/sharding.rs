@@ -109,6 +109,13 @@ fn graphs_are_sharded_op_by_op() {
         );
         folder.run(&line).exits(0);
         folder.run(&format!("verify p.json {on}")).exits(0);
+        let rules =
+            folder.run(&format!("support {} --sharding --json", model.display())).exits(0).json();
+        let n_ops = rules["op_types"].as_array().unwrap().iter().map(|of| {
+            of["sharded"].as_u64().unwrap() + of["replicated"].as_array().unwrap().len() as u64
+        });
+        assert_eq!(n_ops.sum::<u64>(), rules["n_ops"].as_u64().unwrap(), "{name}");
+        folder.run(&format!("export p.json {on} --target jax -o p.jax.json --force")).exits(0);
         let plan: Value = serde_json::from_str(&folder.read("p.json")).unwrap();
         let ops = plan["sharding"]["ops"].as_array().unwrap();
         let names = |key: &str| -> BTreeSet<&str> {
@@ -135,6 +142,17 @@ fn graphs_are_sharded_op_by_op() {
         let weights: Vec<&str> = sources.filter_map(|op| op["op"].as_str()).collect();
         let n_trained = weights.iter().filter(|of| made.contains(&format!("{of}.grad"))).count();
         assert!(3 * n_trained > weights.len(), "{name}");
+        // Parameters are where the plan has them.
+        let jax = folder.json("p.jax.json");
+        for op in ops.iter().filter(|op| n(op) == 0) {
+            let (rest, path) = (op["outputs"][0][0].as_str().unwrap(), op["op"].as_str().unwrap());
+            let path = format!("^{}$", path.replace('.', "\\."));
+            let rules = jax["rules"].as_array().unwrap();
+            let rule = rules.iter().find(|rule| rule["path"] == path.as_str()).unwrap();
+            let spec = rule["shared"].as_array().unwrap();
+            let split = spec.iter().position(|axis| !axis.is_null());
+            assert_eq!(split.map_or("R".to_owned(), |dim| format!("S({dim})")), rest, "{path}");
+        }
         let mut edited = plan.clone();
         let op = edited["sharding"]["ops"].as_array_mut().unwrap().iter_mut();
         let mut split = op.filter(|op| op["outputs"].to_string().contains("S("));

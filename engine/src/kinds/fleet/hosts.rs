@@ -9,10 +9,9 @@ use ir::cluster::DeviceKind;
 use planner::run::Control;
 use planner::serving::fleet::{Objective, Verdict};
 use planner::serving::fleets::FleetSearch;
-use planner::serving::serving_fleet::{Answer, Question, Refused, bytes_per_request};
+use planner::serving::serving_fleet::{Answer, Link, Question, Refused, bytes_per_request};
 
 use super::decided;
-use super::links::NO_LINK;
 use super::search::{Search, below, is_before};
 use super::setting::{Pool, Setting};
 
@@ -86,19 +85,18 @@ pub(super) fn of_hosts(
     Ok(best)
 }
 
-/// The best fleet with hand-overs between hosts; without a network that of whole requests on all hosts, or where prefill
-/// and decode are apart, of one host, which the flag says.
+/// The best fleet of all hosts; where prefill and decode workers are apart and no network joins hosts, that of one host,
+/// which the flag says.
 fn first(
     question: &Question<'_>,
     near: Option<&Question<'_>>,
     of: Search<'_>,
 ) -> Result<(Answer, bool), Refused> {
-    let is_joined = question.links.iter().any(|link| link.bytes_per_s > NO_LINK);
-    if let Some(near) = near.filter(|_| !is_joined && !question.aggregated) {
-        return Ok((of(near)?, true));
+    let is_apart = !question.aggregated && !question.links.iter().any(Link::is_way);
+    match near.filter(|_| is_apart) {
+        Some(near) => Ok((of(near)?, true)),
+        None => Ok((of(question)?, false)),
     }
-    let disaggregated = question.disaggregated && (is_joined || !question.aggregated);
-    Ok((of(&Question { disaggregated, ..question.clone() })?, false))
 }
 
 /// Whether a hand-over between hosts takes so long that fleets without may be better.

@@ -1,6 +1,6 @@
 //! Links of a fleet: ways of keys and values between pools, and what of the cluster's links is not priced.
 
-use ir::cluster::{Cluster, Device, Duplex, RouteKind};
+use ir::cluster::{Check, Cluster, Device, Duplex, RouteKind};
 use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
 use ir::units::Bytes;
@@ -12,8 +12,8 @@ use super::setting::{Pool, Setting};
 const HAND_OVER_S: f64 = 1e-3;
 /// Hosts of a pool at most that are looked at.
 const HOSTS: usize = 128;
-/// Bytes/s where there is no link: the first token comes too late for any promise.
-pub(super) const NO_LINK: f64 = 1e-6;
+/// Bytes/s where there is no way ([`Link::is_way`]).
+const NO_LINK: f64 = 1e-6;
 
 /// Ways of keys and values between pools, of one device's rate: between hosts where there are several, and those
 /// between workers of a pool that are on one host.
@@ -64,13 +64,8 @@ impl Setting {
         })
     }
 
-    /// Whether some devices have faster links than others: all are priced at the slowest, so that smaller clusters may
-    /// serve more.
-    #[must_use]
-    pub fn has_slow_links(&self) -> bool {
-        self.tables.is_none() && self.unequal_links().is_some()
-    }
-
+    /// Some devices have faster links than others: all are priced at the slowest, so that smaller clusters may serve more,
+    /// and nothing is proved.
     pub(super) fn slow_links(&self) -> Option<Diagnostic> {
         let [slowest, fastest] = self.unequal_links().filter(|_| self.tables.is_none())?;
         let (slowest, fastest) = (&slowest.name, &fastest.name);
@@ -84,15 +79,19 @@ impl Setting {
     }
 
     /// Fields of the cluster file that say nothing of fleets.
-    pub(super) fn without_effect(&self) -> Option<Diagnostic> {
+    pub(super) fn without_effect(&self) -> impl Iterator<Item = Diagnostic> + use<> {
         let cluster = &self.run.cluster;
-        let usual = [Bytes::ZERO, Device::USUAL_CONTEXT];
+        let is_stated = |device: &Device| {
+            let is_listed = cluster.kinds[device.kind.index()].check != Check::Given;
+            device.context != if is_listed { Device::USUAL_CONTEXT } else { Bytes::ZERO }
+        };
         let warning = |message: &str| Diagnostic::warning("no-effect", message);
-        if cluster.devices.iter().any(|device| !usual.contains(&device.context)) {
+        let context = cluster.devices.iter().any(is_stated).then(|| {
             let message = "`context_bytes` has no effect: engines have a figure of their own";
-            return Some(warning(message).hint("state `reserve_bytes` for memory of others"));
-        }
-        let message = "`duplex: half` has no effect on fleets";
-        (cluster.duplex == Duplex::Half).then(|| warning(message))
+            warning(message).hint("state `reserve_bytes` for memory of others")
+        });
+        let duplex = (cluster.duplex == Duplex::Half)
+            .then(|| warning("`duplex: half` has no effect on fleets"));
+        context.into_iter().chain(duplex)
     }
 }

@@ -36,15 +36,13 @@ pub(super) fn why(
         .or_else(|| promised(setting, answer))
         .or_else(|| late(setting, answer, longer_s))
         .unwrap_or_else(|| too_few(setting, answer, enough));
-    let is_of_part = setting.asked.promises.statistic != Statistic::Mean
-        && setting.asked.traffic.lengths.len() > 1;
     match setting.slow_links() {
         Some(slow) => {
             let error = Diagnostic { blame: Blame::NotFound, ..error }.fact("links", slow.message);
             slow.hints.into_iter().fold(error, Diagnostic::hint)
         }
         // Short requests alone may be within a percentile.
-        None if is_of_part => Diagnostic { blame: Blame::NotFound, ..error },
+        None if setting.is_percentile_of_mix() => Diagnostic { blame: Blame::NotFound, ..error },
         None => error,
     }
 }

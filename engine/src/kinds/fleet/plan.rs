@@ -234,10 +234,13 @@ fn find(setting: &Setting, door: &Fleets, control: &Control) -> Result<Found, Re
     if is_short && !is_too_much(setting, door, control) {
         answer.found.verdict = Verdict::Open;
     }
-    if setting.has_slow_links() {
+    let has_slow_links = setting.slow_links().is_some();
+    if has_slow_links {
         (answer.found.verdict, answer.found.bound) = (Verdict::Open, None);
     }
-    let enough = if is_short { enough(setting, most, (door, control)) } else { [None, None] };
+    let mut enough = if is_short { enough(setting, most, (door, control)) } else { [None, None] };
+    // More hosts of such links are no hint.
+    enough[1] = enough[1].take().filter(|_| !has_slow_links);
     let mut others = Vec::new();
     let promises = setting.asked.promises;
     let is_missed = |of: &(FleetReplay, f64)| !log::is_kept(setting, &promises, &of.0);

@@ -165,6 +165,13 @@ fn proof(setting: &Setting, report: &FoundDocument<FleetFigures>, stop: StopReas
                 "not proved: sized for {served} requests/s, at which the simulated file meets the limits"
             )
         }
+        (false, None) if setting.slow_links().is_some() => {
+            "not proved: links of several rates are priced at the slowest".to_owned()
+        }
+        (false, None) if setting.is_percentile_of_mix() => {
+            "not proved: for a percentile of mixed lengths, workers are filtered by mean lengths"
+                .to_owned()
+        }
         (false, None) if setting.asked.traffic.concurrency.is_some() => {
             format!("not proved: {best} of the request rates tried, each with {space}")
         }

@@ -156,9 +156,9 @@ impl Setting {
         setting.check()?;
         let of_tables = setting.tables.as_ref();
         let other = of_tables.and_then(|tables| of_other_devices(tables, &setting.pools));
-        let warnings =
-            [other, setting.memory_share(), setting.slow_links(), setting.without_effect()];
-        setting.run.warnings.extend(warnings.into_iter().flatten());
+        let warnings = [other, setting.memory_share(), setting.slow_links()];
+        let ignored = setting.without_effect();
+        setting.run.warnings.extend(warnings.into_iter().flatten().chain(ignored));
         Ok(setting)
     }
 
@@ -208,6 +208,12 @@ impl Setting {
             );
             Diagnostic::warning("no-effect", message)
         })
+    }
+
+    /// Whether a percentile is of requests of several lengths, of which the short ones alone may be within it.
+    #[must_use]
+    pub fn is_percentile_of_mix(&self) -> bool {
+        self.asked.promises.statistic != Statistic::Mean && self.asked.traffic.lengths.len() > 1
     }
 
     /// Devices of a worker at most: of a host, or four times as many as it takes to hold the model.

@@ -207,6 +207,47 @@ fn what_is_looser_or_more_never_costs_more() {
     assert!(n_feasible > 20 && n_all > 15, "{n_feasible} {n_better:?}");
 }
 
+/// No rate above a bound is served, though replays of other rates have other arrivals. Lengths that differ much make
+/// them differ: some rates above what was found are served.
+#[test]
+fn no_rate_above_a_bound_is_served() {
+    let model = model();
+    let (mut n_above, mut beyond) = (0, Vec::new());
+    for seed in 0..cases(5) {
+        let mix = [(8000 + 500 * seed as u32, 100, 1.0), (200, 800, 5.0)];
+        let mix = mix.map(|(n_input, n_output, share)| Length { n_input, n_output, share });
+        let ttft_s = Some(0.05 * 1.1_f64.powi(seed as i32));
+        let promises = Promises { ttft_s, ..Promises::default() };
+        let most = Question {
+            devices: vec![devices(Some(2), 2, 8_000_000_000)],
+            budgets: vec![1024],
+            most_running: 64,
+            promises,
+            objective: Objective::Throughput,
+            requests_per_s: None,
+            disaggregated: false,
+            ..Question::new(&model, mix.to_vec(), 1.0)
+        };
+        let found = plan(&most, &line, &free()).unwrap();
+        let (Some(best), true) = (&found.found.best, found.is_kept()) else { continue };
+        let (rate, bound) = (best.figures.requests_per_s, found.found.bound.unwrap());
+        assert!(rate <= bound * (1.0 + 1e-9), "{seed}: {rate} {bound}");
+        for more in [1.01, 1.02, 1.04, 1.07, 1.1, 1.15] {
+            let requests_per_s = Some(more * rate);
+            let objective = Objective::FewestDevices;
+            let question = Question { objective, requests_per_s, ..most.clone() };
+            let other = plan(&question, &line, &free()).unwrap();
+            n_above += u32::from(other.is_kept());
+            if other.is_kept() && more * rate > bound * (1.0 + 1e-6) {
+                beyond.push(format!("{seed}: {} above {bound}", more * rate));
+            }
+        }
+    }
+    println!("{n_above} rates above what was found are served");
+    assert!(beyond.is_empty(), "{beyond:#?}");
+    assert!(n_above > 0, "no seed shows what the bound is for");
+}
+
 /// Requests/s of a batch of a worker at so much of its rate.
 fn rate_of(question: &Question, worker: &Worker, requests_per_s: f64) -> (Vec<Length>, f64) {
     let mix = stream::lengths(&question.mix, worker.figures.role);
