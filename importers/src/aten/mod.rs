@@ -27,7 +27,9 @@ type Products = fn(&Call<'_>) -> Option<Vec<Product>>;
 pub(crate) enum Effect {
     /// Another name for its first tensor, or for a part of it.
     View,
-    /// The same where the form of its first tensor admits it, else a copy.
+    /// Each result is another name for the tensor in its place.
+    Views,
+    /// As [`Effect::View`] where the form of its first tensor admits it, else a copy.
     ViewOrCopy,
     /// Reads every tensor and writes every result.
     Streams,

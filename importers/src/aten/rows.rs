@@ -1,6 +1,8 @@
 //! Operators that move, make or pick elements, and those that multiply matrices.
 
-use super::Effect::{Creates, Multiplies, Nothing, Picks, Streams, Updates, View, ViewOrCopy};
+use super::Effect::{
+    Creates, Multiplies, Nothing, Picks, Streams, Updates, View, ViewOrCopy, Views,
+};
 use super::{Row, products};
 
 pub(super) static MOVES: &[Row] = &[
@@ -81,7 +83,7 @@ pub(super) static MOVES: &[Row] = &[
         Creates,
     ),
     ("uniform exponential poisson geometric log_normal cauchy random", "RandomNormal", Creates),
-    ("meshgrid broadcast_tensors", "Expand", View),
+    ("meshgrid broadcast_tensors", "Expand", Views),
     ("select_copy narrow_copy diagonal_copy as_strided_copy", "Slice", Streams),
     ("native_channel_shuffle", "DepthToSpace", Streams),
     ("block_diag cartesian_prod combinations", "Concat", Streams),

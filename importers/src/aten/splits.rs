@@ -93,7 +93,8 @@ impl Words<'_> {
             _ if has(ALONG, name) => self.along(name),
             "transpose" | "t" | "numpy_T" | "mT" | "permute" | "swapaxes" | "swapdims"
             | "transpose_copy" | "t_copy" | "permute_copy" => self.transposed(name),
-            "expand" | "expand_as" | "broadcast_to" | "expand_copy" | "repeat" | "tile" => {
+            "expand" | "expand_as" | "broadcast_to" | "broadcast_tensors" | "expand_copy"
+            | "repeat" | "tile" => {
                 self.linear = Linear::InEach(1);
                 self.broadcast(&[0])
             }

@@ -413,10 +413,14 @@ impl<'a> Builder<'a> {
         let read = writes.read(&operands);
         let (op_type, work) = self.work(node, rule, &read, &outputs)?;
         operands.extend(self.scalar(node, &op_type, &read));
-        if work == Work::View || writes.is_empty() {
-            if work == Work::View {
-                self.share(node, &operands, &mut outputs);
+        if work == Work::View {
+            let is_each = rule.is_some_and(|rule| matches!(rule.effect, Effect::Views));
+            let n = if is_each && operands.len() == outputs.len() { 1 } else { usize::MAX };
+            for (operands, outputs) in operands.chunks(n).zip(outputs.chunks_mut(n)) {
+                self.share(node, operands, outputs);
+                self.add(node, op_type.clone(), Work::View, (operands, outputs));
             }
+        } else if writes.is_empty() {
             self.add(node, op_type, work, (&operands, &outputs));
         } else {
             outputs = self.overwrite(node, (op_type, work), &writes, (&operands, outputs));

@@ -215,7 +215,7 @@ pub(super) fn splits(
 fn is_view(rule: aten::Rule, node: &Node, operands: &[(&str, Value)], outputs: &[Value]) -> bool {
     let (Some((_, from)), Some(to)) = (operands.first(), outputs.first()) else { return false };
     match rule.effect {
-        Effect::View => true,
+        Effect::View | Effect::Views => true,
         Effect::ViewOrCopy => match rule.op_type {
             "Dropout" => !call(node, operands, outputs).flag("train"),
             "Cast" => {

@@ -216,7 +216,7 @@ impl Forest {
             None => Class::Unknown,
             Some(rule) => match rule.effect {
                 Effect::Nothing => Class::Nothing,
-                Effect::View | Effect::ViewOrCopy => Class::View(rule),
+                Effect::View | Effect::Views | Effect::ViewOrCopy => Class::View(rule),
                 _ => Class::Kernel(rule),
             },
         }

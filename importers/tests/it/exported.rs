@@ -60,6 +60,20 @@ fn what_is_written_through_views_is_read() {
     }
 }
 
+/// `F.mse_loss` broadcasts its tensors to one shape: both are read, each by a view of its own.
+#[test]
+fn broadcast_tensors_are_views_each() {
+    let graph = sample("mse_loss.pt2").graph;
+    let loss = graph.ops.iter().find(|op| op.name == "mse_loss").unwrap();
+    let read = |tensor: &TensorId| {
+        let view = graph.ops.iter().find(|op| op.outputs == [*tensor]).unwrap();
+        assert_eq!(view.work, Work::View);
+        assert_eq!(view.splits.words.concat(), "abab");
+        graph.tensor(view.inputs[0]).name.clone()
+    };
+    assert_eq!(loss.inputs.iter().map(read).collect::<Vec<_>>(), ["linear", "y"]);
+}
+
 /// Parameters and forward FLOPs by PyTorch, and bytes of all results of all nodes as the archive
 /// describes them; of programs without sizes that are bound later.
 const STATIC: &[(&str, u64, u64, u64)] = &[

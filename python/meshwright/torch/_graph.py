@@ -156,6 +156,7 @@ class Program:
         self.user_inputs: List[str] = []
         self.calls: List[Call] = []
         self._taken: Dict[str, int] = {}
+        _split_broadcasts(exported.graph_module.graph)
         self._read_sources()
         self._read_calls()
 
@@ -287,6 +288,22 @@ class Program:
                 with contextlib.suppress(TypeError):
                     found[name] = tuple(size(own) for own in meta.shape)
         return found
+
+
+def _split_broadcasts(graph: torch.fx.Graph) -> None:
+    """Makes each result of `broadcast_tensors` a call of its own, as plans have it."""
+    for node in list(graph.nodes):
+        if node.target is not torch.ops.aten.broadcast_tensors.default:
+            continue
+        for part in list(node.users):
+            with graph.inserting_before(part):
+                sizes = list(part.meta["val"].shape)
+                alone = graph.call_function(torch.ops.aten.expand.default, (node.args[0][part.args[1]], sizes))
+            alone.meta = part.meta
+            part.replace_all_uses_with(alone)
+            graph.erase_node(part)
+            alone.name = part.name
+        graph.erase_node(node)
 
 
 def _may_share(node: Any) -> bool:

@@ -34,7 +34,7 @@ BY_INDEX = frozenset(
 LINEAR = frozenset(
     "add sub rsub neg mul div outer sum mean cumsum diff select_scatter slice_scatter cat stack split chunk "
     "split_with_sizes unsafe_split unsafe_chunk tensor_split unbind select slice narrow flip roll diagonal unfold pad "
-    "constant_pad_nd tril triu transpose t permute movedim swapaxes expand expand_as broadcast_to broadcast_tensors "
+    "constant_pad_nd tril triu transpose t permute movedim swapaxes expand expand_as broadcast_to "
     "repeat tile repeat_interleave unsqueeze contiguous clone alias to _to_copy type_as copy lift_fresh_copy detach "
     "avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d upsample_nearest1d "
     "upsample_nearest2d upsample_nearest3d upsample_linear1d upsample_bilinear2d dropout".split()

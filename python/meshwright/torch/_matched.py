@@ -75,8 +75,7 @@ class Matched:
             elif not used & set(entry.outputs) and name not in numbers:
                 hint = "give the program that was planned"
                 raise refused("other-model", f"op `{entry.name}` of the plan is not in the program", hint)
-        # Of broadcast tensors plans list the first alone; those results are whole.
-        read = {name for call in program.calls if call.op != "broadcast_tensors" for name in call.reads}
+        read = {name for call in program.calls for name in call.reads}
         for name in program.sources:
             if name in read and name not in self.rest:
                 raise refused("other-model", f"the program reads `{name}`, which the plan lacks")
@@ -88,7 +87,7 @@ class Matched:
         for name in call.reads:
             if name in entry.inputs:
                 call.ins[name] = entry.inputs[name]
-            elif call.op not in BY_FORM and not (call.op == "broadcast_tensors" and set(call.outs) == {self.whole}):
+            elif call.op not in BY_FORM:
                 message = f"`{call.node.name}` reads `{name}`, and op `{entry.name}` of the plan does not"
                 raise refused("other-model", message)
         numbers, node = _numbers(call), call.node.name
@@ -194,9 +193,6 @@ class Matched:
         if entry is None:
             raise refused("bad-plan", f"a backward pass of the plan reads `{name}`, of which it stores nothing")
         (of,) = entry.inputs
-        if name in self.producers and self.producers[name].op == "broadcast_tensors":
-            # For the plan all of its results are views of the first tensor.
-            return name
         return self.root(of[: -len(".stored")]) if of.endswith(".stored") else of
 
     def _plan_reads(self) -> None:
