@@ -42,7 +42,7 @@ pub(super) fn of_hosts(
     };
     // A fleet that is within hosts already has its ways there, too.
     let workers = decided::of_answer(setting, &all).unwrap_or_default();
-    let is_there = decided::question_on(setting, &workers).links == near.links;
+    let is_there = decided::n_hosts_within(setting, &workers).is_some();
     let is_most = question.objective == Objective::Throughput;
     let one = match () {
         () if is_apart => None,

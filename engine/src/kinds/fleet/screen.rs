@@ -4,10 +4,9 @@ use documents::plan::fleet::{
     AlternativeDocument, FleetDocument, FleetFigures, RejectedDocument, RoleDocument,
 };
 use documents::report::FoundDocument;
-use ir::id::DeviceId;
 use ir::units::Bytes;
 use planner::run::StopReason;
-use planner::serving::fleet::{Objective, Role};
+use planner::serving::fleet::Objective;
 
 use super::decided;
 use super::kind::source;
@@ -187,13 +186,8 @@ fn proof(setting: &Setting, report: &FoundDocument<FleetFigures>, stop: StopReas
 /// network, or are handed over to nobody.
 fn n_routers(setting: &Setting, fleet: Option<&FleetDocument>) -> Option<usize> {
     let workers = decided::of_document(setting, fleet?).ok()?;
-    let near = setting.on_one_host(&setting.question())?;
-    let is_near = decided::question_on(setting, &workers).links == near.links;
-    let prefill = workers.iter().find(|of| of.stated.role == Role::Prefill).filter(|_| is_near)?;
-    let hosts = &setting.pools[prefill.stated.pool].hosts;
-    let is_on =
-        |host: &&Vec<DeviceId>| prefill.replicas.iter().flatten().any(|id| host.contains(id));
-    Some(hosts.iter().filter(is_on).count())
+    setting.on_one_host(&setting.question())?;
+    decided::n_hosts_within(setting, &workers)
 }
 
 /// Memory of the workers with the fewest tokens of keys and values, prefill aside.

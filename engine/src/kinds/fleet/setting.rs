@@ -20,7 +20,7 @@ use ir::stack::Stack;
 use planner::serving::fleet::{self, Objective};
 use planner::serving::serving_fleet::{self, Devices, Link, Promises, Question, Reason, Statistic};
 
-use super::links::links;
+use super::links::{Joined, joined, links};
 use super::refused;
 use super::tables::Tables;
 use super::traffic::Traffic;
@@ -408,19 +408,29 @@ fn pools(run: &Run) -> Result<Vec<Pool>, Diagnostic> {
             None => hosts.push((node, vec![id])),
         }
     }
-    let mut pools: Vec<((ir::id::KindId, u64, usize), Vec<Vec<DeviceId>>)> = Vec::new();
+    let all = cluster.representatives(cluster.device_ids());
+    // Devices by kind, memory and number, those of their host, and its links.
+    let mut pools: Vec<(([Facts; 2], Joined), Vec<Vec<DeviceId>>)> = Vec::new();
     for (_, devices) in hosts {
-        for part in by_kind(run, &devices) {
-            let first = &cluster.devices[part[0].index()];
-            let key = (first.kind, memory(run, part[0])?, part.len());
+        let parts = by_kind(run, &devices).into_iter().flat_map(|part| joined(cluster, part));
+        let parts: Vec<Vec<DeviceId>> = parts.collect();
+        let facts = |part: &Vec<DeviceId>| {
+            Ok((cluster.devices[part[0].index()].kind, memory(run, part[0])?, part.len()))
+        };
+        let host = parts.iter().map(facts).collect::<Result<Facts, Diagnostic>>()?;
+        for (part, own) in parts.into_iter().zip(&host) {
+            let key = ([vec![*own], host.clone()], Joined::of(cluster, &part, &all));
             match pools.iter_mut().find(|(of, _)| *of == key) {
                 Some((_, hosts)) => hosts.push(part),
                 None => pools.push((key, vec![part])),
             }
         }
     }
-    pools.into_iter().map(|((_, memory, _), hosts)| pool(run, memory, hosts)).collect()
+    pools.into_iter().map(|(_, hosts)| pool(run, memory(run, hosts[0][0])?, hosts)).collect()
 }
+
+/// Kind, memory and number of equal devices of a host.
+type Facts = Vec<(ir::id::KindId, u64, usize)>;
 
 /// Devices of a host by kind and memory.
 fn by_kind(run: &Run, devices: &[DeviceId]) -> Vec<Vec<DeviceId>> {
