@@ -55,7 +55,8 @@ impl ServingMode {
 impl Written for Rate {
     fn read(text: &str) -> Result<Self, String> {
         let rate = text.trim().parse().ok().filter(|rate| (1e-6..=1e9).contains(rate));
-        rate.map(Self).ok_or_else(|| "needs requests per second above 0, such as 50".to_owned())
+        rate.map(Self)
+            .ok_or_else(|| "needs requests per second from 1e-6 to 1e9, such as 50".to_owned())
     }
 
     fn text(&self) -> String {

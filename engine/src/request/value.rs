@@ -363,7 +363,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .iter()
         .find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, *scale)))
         .unwrap_or((text, 1.0));
-    let wrong = || "needs a time such as 500ms, 30s or 2m".to_owned();
+    let wrong = || "needs a time in ms, s, m or h, such as 500ms or 2m".to_owned();
     let seconds: f64 = number.trim().parse().map_err(|_| wrong())?;
     // No clock adds up much more than that.
     if seconds * scale > LONGEST_SECONDS {

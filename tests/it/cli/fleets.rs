@@ -320,6 +320,88 @@ fn hosts_without_a_network_serve_by_themselves() {
     assert!(ran.talk().contains("found no fleet"), "{}", ran.talk());
 }
 
+/// Hosts that other links join, or that have others inside, are no equal hosts: no worker spans devices that nothing
+/// joins, and a host more never takes from what one serves.
+#[test]
+fn hosts_of_other_links_are_apart() {
+    let folder = folder();
+    let host = |name: &str, n: usize, more: &str| {
+        format!("  - {{name: {name}, count: {n}, device: h100_sxm5_80gb, devices: 4{more}}}\n")
+    };
+    let fast = host("a", 1, ", scaleup: nvlink4, host: pcie5_x16");
+    let network = "network: {bytes_per_s: 25e9, latency_s: 1e-5}\n";
+    folder.write("fast.yaml", &format!("nodes:\n{fast}"));
+    folder.write(
+        "slow.yaml",
+        &format!("nodes:\n{fast}{}{network}", host("b", 1, ", host: pcie4_x16")),
+    );
+    let racks = host("a", 4, ", scaleup: nvlink4");
+    folder.write(
+        "racks.yaml",
+        &format!("nodes:\n{racks}domains:\n  - {{link: nvlink4, nodes: [a0, a1]}}\n"),
+    );
+    let planned = |model: &str, cluster: &str| {
+        folder
+            .run(&format!(
+                "infer {model} --cluster {cluster}.yaml --ttft 2s --tpot 25ms --input-tokens 2000 --output-tokens 500 \
+                 -o plan.json --force"
+            ))
+            .exits(0);
+        folder.json("plan.json")
+    };
+    let dense = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/models/llama-2-70b.json");
+    let [one, both] =
+        ["fast", "slow"].map(|cluster| number(&planned(dense, cluster)["fleet"]["requests_per_s"]));
+    assert!(both >= 1.5 * one, "{one} {both}");
+    let moe = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/models/qwen3-30b-a3b.json");
+    let plan = planned(moe, "racks");
+    for replica in workers(&plan).iter().flat_map(|of| of["replicas"].as_array().unwrap()) {
+        let names = replica.as_array().unwrap().iter().map(|name| name.as_str().unwrap());
+        let hosts: std::collections::BTreeSet<&str> =
+            names.map(|name| name.split('.').next().unwrap()).collect();
+        let is_joined = hosts.iter().all(|host| ["a0", "a1"].contains(host));
+        assert!(hosts.len() == 1 || is_joined, "{replica}");
+    }
+}
+
+/// Two kinds in a host hand over within it: two such hosts that a slow network joins serve as much as two alone. Where
+/// the kinds are on hosts of their own, nothing stays within a host.
+#[test]
+fn kinds_of_a_host_hand_over_within_it() {
+    let folder = folder();
+    let boxes = |n: usize| {
+        let cards =
+            (0..3 * n).map(|at| format!("  - {{id: x{at}, kind: l40s, node: a{}}}\n", at / 3));
+        format!(
+            "nodes:\n  - {{name: a, count: {n}, device: h100_pcie_80gb, devices: 1, host: pcie5_x16}}\ndevices:\n{}",
+            cards.collect::<String>()
+        )
+    };
+    folder.write("one.yaml", &boxes(1).replace("name: a,", "name: a0,"));
+    folder.write("two.yaml", &(boxes(2) + "network: {bytes_per_s: 1e8, latency_s: 1e-5}\n"));
+    folder.write(
+        "apart.yaml",
+        "nodes:\n  - {name: a, device: h200_sxm5_141gb, devices: 2, scaleup: nvlink4}\n  - {name: b, count: 3, device: \
+         l40s, devices: 2, host: pcie4_x16}\nnetwork: {bytes_per_s: 3e9, latency_s: 1e-5}\n",
+    );
+    let dense = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/models/llama-3.1-8b.json");
+    let asked = |cluster: &str, tpot: &str| {
+        folder.run(&format!(
+            "infer {dense} --cluster {cluster}.yaml --ttft 1s --tpot {tpot} --input-tokens 4000 --output-tokens 200 \
+             --mode disaggregated -o plan.json --force"
+        ))
+    };
+    let [one, two] = ["one", "two"].map(|cluster| {
+        let text = asked(cluster, "14ms").exits(0).stdout;
+        let routers = text.contains("within each of 2 hosts: one router per host");
+        assert_eq!(routers, cluster == "two", "{text}");
+        number(&folder.json("plan.json")["fleet"]["requests_per_s"])
+    });
+    assert!(two >= 1.99 * one, "{one} {two}");
+    let apart = asked("apart", "12ms").exits(0).stdout;
+    assert!(!apart.contains("router per host"), "{apart}");
+}
+
 /// Devices of which a faster link joins some are priced at the slower one: nothing is proved of them, neither a plan nor
 /// that there is none.
 #[test]

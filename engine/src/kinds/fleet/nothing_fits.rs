@@ -8,7 +8,7 @@ use planner::serving::fleet::Verdict;
 use planner::serving::serving_fleet::{Answer, FleetReplay, Reason, Shortfall, Statistic};
 
 use super::plan::Suffices;
-use super::setting::{Setting, stated};
+use super::setting::{Pool, Setting, stated};
 use super::words::{self, degrees, latency, per_second};
 use crate::answer::nothing_fits::exceeded;
 use crate::inputs::load;
@@ -238,6 +238,12 @@ fn too_few(
         .fact("based_on", format!("{}, no interval", setting.costs_from()));
     let error = most.iter().fold(error, |error, most| error.fact("best", most.workers.clone()));
     let Some(enough) = enough else {
+        let error = match setting.pools.iter().any(Pool::is_apart) {
+            true => {
+                error.hint("join the devices: state `scaleup` or `host` of nodes, and a `network`")
+            }
+            false => error,
+        };
         return error.hint(match served > 0.0 {
             true => "state fewer requests, or allow longer latencies",
             false => "state fewer requests, allow longer latencies, or name more devices",

@@ -54,7 +54,11 @@ pub(super) fn of(
     screen.fact("requests", requests(&fleet, setting, figures));
     screen.fact("memory", fullest(&fleet));
     let runs_on = runs_on(setting, &fleet);
-    let none = || "no server as it is".to_owned();
+    let none = || {
+        let refused = exporters::export(setting.asked.engine.name(), &source(setting, &fleet));
+        let why = refused.err().map_or_else(String::new, |error| format!(": {}", error.message));
+        format!("no server as it is{why}")
+    };
     screen.fact("runs on", if runs_on.is_empty() { none() } else { runs_on.join(", ") });
     let costs = setting.costs_from();
     screen.fact("based on", format!("{costs}; no interval: no fleet was measured"));

@@ -12,6 +12,7 @@ use documents::plan::Reference;
 use documents::plan::fleet::{FleetDocument, PromisesDocument};
 use documents::plan::request::RequestDocument;
 use ir::card::stored::CacheType;
+use ir::chip::Architecture;
 use ir::diagnostic::Diagnostic;
 use ir::hyperparameters::Hyperparameters;
 use ir::id::DeviceId;
@@ -99,6 +100,14 @@ pub struct Setting {
     pub most_of_worker: u32,
 }
 
+impl Pool {
+    /// Whether nothing joins the devices of a host, or the hosts.
+    pub(super) fn is_apart(&self) -> bool {
+        let n = [(true, self.hosts[0].len()), (false, self.hosts.len())];
+        n.into_iter().any(|(is_of_one_host, n)| n > 1 && !self.system.has_way(is_of_one_host))
+    }
+}
+
 impl Setting {
     /// Reads a model on the cluster of the flags.
     ///
@@ -182,7 +191,17 @@ impl Setting {
                 "use --mode aggregated, or state links or a network in the cluster file",
             ));
         }
-        Ok(())
+        // TensorRT-LLM, Quantization; vLLM 0.21 by kernels of SM 100.
+        let is_older = |pool: &&Pool| {
+            let chip = self.run.cluster.kind_of(pool.hosts[0][0]).chip;
+            chip.architecture() != Architecture::Blackwell
+        };
+        let cache = self.run.model.stored.as_ref().and_then(|stored| stored.cache);
+        let older = self.pools.iter().find(is_older).filter(|_| cache == Some(CacheType::F4));
+        older.map_or(Ok(()), |pool| {
+            let message = format!("engines have no NVFP4 KV cache on `{}`", pool.kind);
+            Err(refused(message, "use --kv-dtype fp8, or devices of Blackwell"))
+        })
     }
 
     /// The engine's share of memory where limits lower it, or that they do not.
