@@ -237,22 +237,23 @@ fn too_few(
         .fact("worker_shapes", answer.types.n_enumerated)
         .fact("based_on", format!("{}, no interval", setting.costs_from()));
     let error = most.iter().fold(error, |error, most| error.fact("best", most.workers.clone()));
-    let Some(enough) = enough else {
-        let error = match setting.pools.iter().any(Pool::is_apart) {
-            true => {
-                error.hint("join the devices: state `scaleup` or `host` of nodes, and a `network`")
-            }
-            false => error,
-        };
-        return error.hint(match served > 0.0 {
-            true => "state fewer requests, or allow longer latencies",
-            false => "state fewer requests, allow longer latencies, or name more devices",
-        });
-    };
+    let Some(enough) = enough else { return without_enough(setting, error, served) };
     let fewer = if served > 0.0 { ", or fewer requests" } else { "" };
     error
         .fact("devices_needed", enough.n_devices)
         .hint(format!("{}{fewer}", sufficient(setting, enough, n_devices)))
+}
+
+/// What helps where no number of devices that was tried is enough.
+fn without_enough(setting: &Setting, error: Diagnostic, served: f64) -> Diagnostic {
+    let error = match setting.pools.iter().any(Pool::is_apart) {
+        true => error.hint("join the devices: state `scaleup` or `host` of nodes, and a `network`"),
+        false => error,
+    };
+    error.hint(match served > 0.0 {
+        true => "state fewer requests, or allow longer latencies",
+        false => "state fewer requests, allow longer latencies, or name more devices",
+    })
 }
 
 /// The devices that a fleet may use.
