@@ -17,11 +17,21 @@ const HAND_OVER_S: f64 = 1e-3;
 /// Bytes/s where there is no way ([`Link::is_way`]).
 const NO_LINK: f64 = 1e-6;
 
-/// Ways of keys and values between pools, of one device's rate: between hosts where there are several, and those
-/// between workers of one host.
-pub(super) fn links(cluster: &Cluster, pools: &[Pool]) -> Vec<(Link, Link)> {
+/// Ways of keys and values between pools, of one device's rate.
+pub(super) struct Links {
+    /// Between hosts where there are several.
+    pub(super) far: Vec<Link>,
+    /// Between workers of one host.
+    pub(super) near: Vec<Link>,
+    /// Of several ways between the same pools, or inside one, the slowest, and the fastest; no slowest where some pairs
+    /// have no way.
+    pub(super) unequal: Option<(Option<RouteKind>, RouteKind)>,
+}
+
+/// Ways between pools, and inside each.
+pub(super) fn links(cluster: &Cluster, pools: &[Pool], mode: ServingMode) -> Links {
     let devices: Vec<Vec<DeviceId>> = pools.iter().map(|pool| pool.hosts.concat()).collect();
-    let mut links = Vec::new();
+    let mut links = Links { far: Vec::new(), near: Vec::new(), unequal: None };
     for (from, senders) in devices.iter().enumerate() {
         for (to, receivers) in devices.iter().enumerate() {
             let link = |bytes_per_s, start_up_s| Link {
@@ -31,70 +41,83 @@ pub(super) fn links(cluster: &Cluster, pools: &[Pool]) -> Vec<(Link, Link)> {
                 start_up_s,
                 total_bytes_per_s: None,
             };
-            let [near, far] = [true, false].map(|is_of_one_host| {
-                let ways = Ways::of(cluster, [senders, receivers], is_of_one_host);
-                let slowest = ways.all.first().filter(|_| !ways.is_partial);
-                let of = |way: &&RouteKind| {
-                    link(way.bandwidth.get(), HAND_OVER_S + way.latency_ns / 1e9)
-                };
-                (slowest.map(of), ways.n_pairs > 0)
-            });
+            let of =
+                |way: &RouteKind| link(way.bandwidth.get(), HAND_OVER_S + way.latency_ns / 1e9);
+            let [inside, across] = Ways::of(cluster, [senders, receivers]);
+            let is_used = from == to || mode != ServingMode::Aggregated;
+            let unequal = || inside.unequal().or_else(|| across.unequal()).filter(|_| is_used);
+            links.unequal = links.unequal.take().or_else(unequal);
+            let near = inside.slowest().map(of);
             // Hosts without a network reach no other.
-            let none = near.0.filter(|_| far.1).map(|_| link(NO_LINK, HAND_OVER_S));
-            let Some(far) = far.0.or(none).or(near.0) else { continue };
-            let near = near.0.filter(|near| near.bytes_per_s > far.bytes_per_s);
-            links.push((far, near.unwrap_or(far)));
+            let none = near.filter(|_| across.n_pairs > 0).map(|_| link(NO_LINK, HAND_OVER_S));
+            let Some(far) = across.slowest().map(of).or(none).or(near) else { continue };
+            let near = near.filter(|near| near.bytes_per_s > far.bytes_per_s);
+            links.far.push(far);
+            links.near.push(near.unwrap_or(far));
         }
     }
     links
 }
 
 /// Ways from devices to others of the same host, or of other hosts.
+#[derive(Default)]
 struct Ways<'c> {
     /// Those that differ in speed, the slowest first.
     all: Vec<&'c RouteKind>,
-    /// Whether some pairs have none, and others have.
-    is_partial: bool,
-    /// Pairs of representatives.
+    /// Pairs of representatives, and those that have a way.
     n_pairs: usize,
+    n_joined: usize,
 }
 
 impl<'c> Ways<'c> {
-    fn of(cluster: &'c Cluster, [from, to]: [&[DeviceId]; 2], is_of_one_host: bool) -> Self {
+    /// Inside hosts, and between them.
+    fn of(cluster: &'c Cluster, [from, to]: [&[DeviceId]; 2]) -> [Self; 2] {
         let [from, to] = [from, to].map(|of| cluster.representatives(of.iter().copied()));
-        let node = |device: DeviceId| cluster.devices[device.index()].node;
-        let is_of_one =
-            |one, other| node(one).map_or(one == other, |host| node(other) == Some(host));
-        let mut all: Vec<&RouteKind> = Vec::new();
-        let [mut n_pairs, mut n_joined] = [0; 2];
+        let mut ways = [Self::default(), Self::default()];
         for one in from {
-            let is_in =
-                |other: &&DeviceId| one != **other && is_of_one(one, **other) == is_of_one_host;
-            for other in to.iter().filter(is_in) {
-                n_pairs += 1;
-                let Some(route) = cluster.route(one, *other) else { continue };
-                n_joined += 1;
-                if !all.iter().any(|way| std::ptr::eq(*way, route.kind)) {
-                    all.push(route.kind);
+            for other in to.iter().copied().filter(|other| *other != one) {
+                let of = &mut ways[usize::from(!is_of_one_host(cluster, one, other))];
+                of.n_pairs += 1;
+                let Some(route) = cluster.route(one, other) else { continue };
+                of.n_joined += 1;
+                if !of.all.iter().any(|way| std::ptr::eq(*way, route.kind)) {
+                    of.all.push(route.kind);
                 }
             }
         }
-        all.sort_by(|one, other| speed(one).partial_cmp(&speed(other)).unwrap_or(Ordering::Equal));
-        all.dedup_by_key(|way| speed(way));
-        Self { all, is_partial: n_joined > 0 && n_joined < n_pairs, n_pairs }
+        for Self { all, .. } in &mut ways {
+            let order =
+                |one: &&RouteKind, other: &&RouteKind| speed(one).partial_cmp(&speed(other));
+            all.sort_by(|one, other| order(one, other).unwrap_or(Ordering::Equal));
+            all.dedup_by_key(|way| speed(way));
+        }
+        ways
     }
 
-    /// The slowest and the fastest where these differ; no slowest where some pairs have no way.
-    fn unequal(&self) -> Option<(Option<&'c RouteKind>, &'c RouteKind)> {
-        let slowest = self.all.first().copied().filter(|_| !self.is_partial);
-        let fastest = *self.all.last()?;
-        (self.is_partial || self.all.len() > 1).then_some((slowest, fastest))
+    /// The slowest where all have a way.
+    fn slowest(&self) -> Option<&'c RouteKind> {
+        self.all.first().copied().filter(|_| self.n_joined == self.n_pairs)
     }
+
+    fn unequal(&self) -> Option<(Option<RouteKind>, RouteKind)> {
+        let fastest = (*self.all.last()?).clone();
+        let slowest = self.slowest();
+        (slowest.is_none() || self.all.len() > 1).then(|| (slowest.cloned(), fastest))
+    }
+}
+
+fn is_of_one_host(cluster: &Cluster, one: DeviceId, other: DeviceId) -> bool {
+    let node = |device: DeviceId| cluster.devices[device.index()].node;
+    node(one).map_or(one == other, |host| node(other) == Some(host))
 }
 
 /// Bytes/s, and latency in ns less than zero.
 fn speed(way: &RouteKind) -> [f64; 2] {
     [way.bandwidth.get(), -way.latency_ns]
+}
+
+fn faster(one: Option<[f64; 2]>, other: [f64; 2]) -> Option<[f64; 2]> {
+    one.filter(|one| *one > other).or(Some(other))
 }
 
 /// What makes hosts of equal devices one pool: their ways inside, the fastest of those to other hosts, network cards,
@@ -110,27 +133,32 @@ pub(super) struct Joined {
 impl Joined {
     /// Of devices of one host, and representatives of all.
     pub(super) fn of(cluster: &Cluster, devices: &[DeviceId], all: &[DeviceId]) -> Self {
-        let inside = Ways::of(cluster, [devices, devices], true).all;
-        let across = Ways::of(cluster, [devices, all], false).all;
-        let node = |device: DeviceId| cluster.devices[device.index()].node;
-        let is_own = |other: DeviceId| {
-            devices.contains(&other)
-                || node(other).is_some_and(|host| node(devices[0]) == Some(host))
-        };
-        let others = || all.iter().copied().filter(|other| !is_own(*other));
+        let [inside, _] = Ways::of(cluster, [devices, devices]);
         let own = cluster.representatives(devices.iter().copied());
-        let reaches =
-            |other: &DeviceId| own.iter().all(|one| cluster.route(*one, *other).is_some());
-        // Hosts that reach no other are alike, and those of one network.
-        let reached = match others().any(|other| reaches(&other)) {
-            true => all.iter().copied().filter(|one| is_own(*one) || reaches(one)).collect(),
-            false => Vec::new(),
+        let is_own = |other: DeviceId| {
+            devices.contains(&other) || is_of_one_host(cluster, devices[0], other)
         };
-        let card = |device: &DeviceId| Some(cluster.route(*device, others().next()?)?.send);
+        let mut across: Option<[f64; 2]> = None;
+        let mut reached = Vec::new();
+        let others: Vec<DeviceId> = all.iter().copied().filter(|other| !is_own(*other)).collect();
+        for other in &others {
+            let ways = own.iter().filter_map(|one| cluster.route(*one, *other));
+            let speeds = ways.map(|way| speed(way.kind));
+            let n_ways = speeds.inspect(|of| across = faster(across, *of)).count();
+            if n_ways == own.len() {
+                reached.push(*other);
+            }
+        }
+        // Hosts that reach no other are alike, and those of one network.
+        if !reached.is_empty() {
+            reached.extend(all.iter().copied().filter(|other| is_own(*other)));
+            reached.sort();
+        }
+        let card = |device: &DeviceId| Some(cluster.route(*device, *others.first()?)?.send);
         let cards: BTreeSet<ChannelId> = devices.iter().filter_map(card).collect();
         Self {
-            inside: inside.into_iter().map(speed).collect(),
-            across: across.last().map(|way| speed(way)),
+            inside: inside.all.into_iter().map(speed).collect(),
+            across,
             n_cards: cards.len(),
             reached,
         }
@@ -151,27 +179,12 @@ pub(super) fn joined(cluster: &Cluster, devices: Vec<DeviceId>) -> Vec<Vec<Devic
 }
 
 impl Setting {
-    /// The slowest link of several inside hosts, between hosts of a pool, or between pools that hand over, and the
-    /// fastest of these; no slowest where some have no way.
-    fn unequal_links(&self) -> Option<(Option<&RouteKind>, &RouteKind)> {
-        let cluster = &self.run.cluster;
-        let pools: Vec<Vec<DeviceId>> = self.pools.iter().map(|pool| pool.hosts.concat()).collect();
-        let n_pools = if self.asked.mode == ServingMode::Aggregated { 0 } else { pools.len() };
-        let own = pools.iter().map(|pool| [pool, pool]);
-        let other = (0..n_pools).flat_map(|from| (0..n_pools).map(move |to| [from, to]));
-        let other = other.filter(|[from, to]| from != to).map(|pair| pair.map(|at| &pools[at]));
-        own.chain(other).find_map(|[from, to]| {
-            let of = |is_of_one_host| Ways::of(cluster, [from, to], is_of_one_host).unequal();
-            of(true).or_else(|| of(false))
-        })
-    }
-
     /// Some devices have faster links than others: all are priced at the slowest, so that smaller clusters may serve more,
     /// and nothing is proved.
     pub(super) fn slow_links(&self) -> Option<Diagnostic> {
-        let (slowest, fastest) = self.unequal_links().filter(|_| self.tables.is_none())?;
+        let (slowest, fastest) = self.unequal.as_ref().filter(|_| self.tables.is_none())?;
         let fast = &fastest.name;
-        let (message, hint) = match slowest.map(|way| &way.name) {
+        let (message, hint) = match slowest.as_ref().map(|way| &way.name) {
             Some(slow) => (
                 format!(
                     "`{fast}` joins some devices only: collectives and hand-overs are priced at `{slow}`"

@@ -13,6 +13,7 @@ use documents::plan::fleet::{FleetDocument, PromisesDocument};
 use documents::plan::request::RequestDocument;
 use ir::card::stored::CacheType;
 use ir::chip::Architecture;
+use ir::cluster::RouteKind;
 use ir::diagnostic::Diagnostic;
 use ir::hyperparameters::Hyperparameters;
 use ir::id::DeviceId;
@@ -21,7 +22,7 @@ use ir::stack::Stack;
 use planner::serving::fleet::{self, Objective};
 use planner::serving::serving_fleet::{self, Devices, Link, Promises, Question, Reason, Statistic};
 
-use super::links::{Joined, joined, links};
+use super::links::{Joined, Links, joined, links};
 use super::refused;
 use super::tables::Tables;
 use super::traffic::Traffic;
@@ -92,6 +93,8 @@ pub struct Setting {
     pub links: Vec<Link>,
     /// The same where the workers of a pool that they connect are on one host.
     pub(super) links_of_a_host: Vec<Link>,
+    /// The slowest and the fastest of ways between the same pools that differ.
+    pub(super) unequal: Option<(Option<RouteKind>, RouteKind)>,
     /// What is asked.
     pub asked: Asked,
     /// Measured kernels in place of the forms, where the profile names them.
@@ -153,10 +156,18 @@ impl Setting {
         let stored = run.model.stored.as_ref().and_then(|stored| stored.cache);
         run.request.kv_dtype = stored.map(|dtype| dtype.to_string());
         let pools = pools(&run)?;
-        let (links, links_of_a_host) = links(&run.cluster, &pools).into_iter().unzip();
+        let Links { far, near, unequal } = links(&run.cluster, &pools, asked.mode);
         let most_of_worker = MOST_OF_WORKER;
-        let mut setting =
-            Self { run, pools, links, links_of_a_host, asked, tables, most_of_worker };
+        let mut setting = Self {
+            run,
+            pools,
+            links: far,
+            links_of_a_host: near,
+            unequal,
+            asked,
+            tables,
+            most_of_worker,
+        };
         setting.most_of_worker = setting.widest();
         if setting.asked.counts_price && setting.pools.iter().all(|of| of.price_per_hour.is_some())
         {
