@@ -169,6 +169,9 @@ pub struct FleetDocument {
     /// Devices that were allowed at most; absent = all of the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub most_devices: Option<u64>,
+    /// Whether hosts that differ in links or number of devices were planned as equal ones, at the slowest of their links.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub merged_hosts: bool,
     /// Workers by type.
     pub workers: Vec<WorkerDocument>,
     /// Requests per second that all of them serve.

@@ -147,13 +147,12 @@ pub(super) fn host(cluster: &Cluster, device: DeviceId) -> String {
 /// How kinds of accelerators begin that CUDA does not run, which the scripts number devices by.
 const WITHOUT_CUDA: [&str; 4] = ["mi", "tpu", "gaudi", "trainium"];
 
-/// By device its number in its host; `instead` is a hint of what names others.
+/// By device its number in its host, of places of all devices; `instead` is a hint of what names others.
 pub(super) fn numbers(
-    cluster: &Cluster,
+    (cluster, places): (&Cluster, &[Place]),
     devices: &[DeviceId],
     (target, instead): (&'static str, &str),
 ) -> Result<Vec<u64>, Diagnostic> {
-    let places = places(cluster);
     let is_apart = |id: &&DeviceId| {
         cluster.devices.get(id.index()).is_some_and(|device| device.node.is_none())
     };
@@ -207,7 +206,8 @@ impl Ranks {
 /// Stages on the devices of one host.
 fn ranks(source: &StagesSource<'_>, target: &'static str) -> Result<Ranks, Diagnostic> {
     check_local(source, target)?;
-    let numbers = numbers(source.cluster, &source.devices(), (target, RANGES))?;
+    let on = (source.cluster, &places(source.cluster)[..]);
+    let numbers = numbers(on, &source.devices(), (target, RANGES))?;
     let first = source.stages.first().map(|stage| host(source.cluster, stage.0));
     if let Some(other) =
         source.stages.iter().find(|stage| Some(host(source.cluster, stage.0)) != first)
@@ -254,7 +254,8 @@ pub(crate) fn llama_cpp(source: &StagesSource<'_>) -> Result<Export, Diagnostic>
     if let Some(export) = unnumbered(source)? {
         return Ok(export);
     }
-    let numbers = numbers(source.cluster, &source.devices(), (LLAMA_CPP, RANGES))?;
+    let on = (source.cluster, &places(source.cluster)[..]);
+    let numbers = numbers(on, &source.devices(), (LLAMA_CPP, RANGES))?;
     if source.stages.len() > MOST_SHARES {
         let message = format!(
             "{LLAMA_CPP} shares layers out to at most {MOST_SHARES} devices, and there are {} stages",

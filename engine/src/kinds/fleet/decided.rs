@@ -448,6 +448,7 @@ pub fn document(
         concurrency: asked.traffic.concurrency,
         promises: stated(asked),
         most_devices: asked.most_devices,
+        merged_hosts: asked.is_merged,
         workers: judged.workers.iter().map(worker).collect(),
         requests_per_s: judged.requests_per_s,
         n_devices: judged.n_devices,

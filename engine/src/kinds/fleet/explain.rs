@@ -6,8 +6,9 @@ use ir::id::DeviceId;
 use ir::units::Bytes;
 use serde_json::{Value, json};
 
+use super::pools::Pool;
 use super::screen::runs_on;
-use super::setting::{Pool, Setting};
+use super::setting::Setting;
 use super::words::{
     degrees, groups, latency, names, per_second, shape, statistic, thousands, workers,
 };

@@ -12,8 +12,9 @@ use planner::serving::fleets::FleetSearch;
 use planner::serving::serving_fleet::{Answer, Link, Question, Refused, bytes_per_request};
 
 use super::decided;
+use super::pools::Pool;
 use super::search::{Search, below, is_before};
-use super::setting::{Pool, Setting};
+use super::setting::Setting;
 
 /// Part of a TTFT that a hand-over takes at least for equal hosts to be searched, and the TTFT where none is promised.
 const SLOW: f64 = 0.05;

@@ -9,7 +9,8 @@ use ir::id::{ChannelId, DeviceId};
 use ir::units::Bytes;
 use planner::serving::serving_fleet::Link;
 
-use super::setting::{Pool, Setting};
+use super::pools::Pool;
+use super::setting::Setting;
 use crate::request::serving::ServingMode;
 
 /// Seconds before the first byte of keys and values that are handed over; *nominal*.
@@ -116,18 +117,12 @@ fn speed(way: &RouteKind) -> [f64; 2] {
     [way.bandwidth.get(), -way.latency_ns]
 }
 
-fn faster(one: Option<[f64; 2]>, other: [f64; 2]) -> Option<[f64; 2]> {
-    one.filter(|one| *one > other).or(Some(other))
-}
-
-/// What makes hosts of equal devices one pool: their ways inside, the fastest of those to other hosts, network cards,
-/// and what they reach.
-#[derive(PartialEq)]
+/// How the devices of a host are joined.
 pub(super) struct Joined {
-    inside: Vec<[f64; 2]>,
-    across: Option<[f64; 2]>,
-    n_cards: usize,
-    reached: Vec<DeviceId>,
+    /// Ways inside, and the hosts that are reached: what equal hosts have in common.
+    pub(super) own: (Vec<[f64; 2]>, Vec<DeviceId>),
+    /// The fastest way to another host, and network cards: those of a pool count as the slowest and the fewest.
+    pub(super) network: (Option<[f64; 2]>, usize),
 }
 
 impl Joined {
@@ -143,8 +138,11 @@ impl Joined {
         let others: Vec<DeviceId> = all.iter().copied().filter(|other| !is_own(*other)).collect();
         for other in &others {
             let ways = own.iter().filter_map(|one| cluster.route(*one, *other));
-            let speeds = ways.map(|way| speed(way.kind));
-            let n_ways = speeds.inspect(|of| across = faster(across, *of)).count();
+            let mut n_ways = 0;
+            for found in ways.map(|way| speed(way.kind)) {
+                n_ways += 1;
+                across = across.filter(|fastest| *fastest > found).or(Some(found));
+            }
             if n_ways == own.len() {
                 reached.push(*other);
             }
@@ -156,13 +154,14 @@ impl Joined {
         }
         let card = |device: &DeviceId| Some(cluster.route(*device, *others.first()?)?.send);
         let cards: BTreeSet<ChannelId> = devices.iter().filter_map(card).collect();
-        Self {
-            inside: inside.all.into_iter().map(speed).collect(),
-            across,
-            n_cards: cards.len(),
-            reached,
-        }
+        let inside = inside.all.into_iter().map(speed).collect();
+        Self { own: (inside, reached), network: (across, cards.len()) }
     }
+}
+
+/// Whether all of some devices reach all of others.
+pub(super) fn are_joined(cluster: &Cluster, pair: [&[DeviceId]; 2]) -> bool {
+    Ways::of(cluster, pair).iter().all(|ways| ways.n_joined == ways.n_pairs)
 }
 
 /// Devices of a host that reach each other.

@@ -15,6 +15,7 @@ mod log;
 mod nothing_fits;
 pub mod observed;
 mod plan;
+pub mod pools;
 mod screen;
 mod search;
 pub mod setting;

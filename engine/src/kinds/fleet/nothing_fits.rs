@@ -5,10 +5,11 @@ use ir::diagnostic::{Blame, Diagnostic};
 use ir::units::Bytes;
 use planner::run::StopReason;
 use planner::serving::fleet::Verdict;
-use planner::serving::serving_fleet::{Answer, FleetReplay, Reason, Shortfall, Statistic};
+use planner::serving::serving_fleet::{Answer, FleetReplay, Link, Reason, Shortfall, Statistic};
 
 use super::plan::Suffices;
-use super::setting::{Pool, Setting, stated};
+use super::pools::Pool;
+use super::setting::{Setting, stated};
 use super::words::{self, degrees, latency, per_second};
 use crate::answer::nothing_fits::exceeded;
 use crate::inputs::load;
@@ -42,7 +43,9 @@ pub(super) fn why(
             slow.hints.into_iter().fold(error, Diagnostic::hint)
         }
         // Short requests alone may be within a percentile.
-        None if setting.is_percentile_of_mix() => Diagnostic { blame: Blame::NotFound, ..error },
+        None if setting.is_percentile_of_mix() || setting.are_split || setting.is_open => {
+            Diagnostic { blame: Blame::NotFound, ..error }
+        }
         None => error,
     }
 }
@@ -69,6 +72,13 @@ fn too_large(setting: &Setting, short: &Shortfall) -> Diagnostic {
         None => message,
     };
     let error = exceeded(true, message);
+    // Workers have devices of one pool.
+    let is_way = |link: &Link| link.from != link.to && link.is_way();
+    let blame = match setting.links.iter().any(is_way) {
+        true => Blame::NotFound,
+        false => error.blame,
+    };
+    let error = Diagnostic { blame, ..error };
     let error = missing.iter().fold(error, |error, missing| error.fact("missing", *missing));
     match &short.smallest {
         Some((devices, shape)) => {

@@ -94,18 +94,33 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
         return Err(refused("no fleet is asked for", "plan with `meshwright infer`"));
     };
     let (asked, assumed) = of(request)?;
-    let read = move |request: &PlanRequest| Setting::read(&request.model, &request.problem, asked);
+    let read = move |request: &PlanRequest| {
+        let of = |asked| Setting::read(&request.model, &request.problem, asked);
+        let setting = of(asked.clone())?;
+        let merged = setting.are_split.then(|| of(Asked { is_merged: true, ..asked }));
+        Ok((setting, merged.transpose()?))
+    };
     let has_front = request.all;
-    let search = move |setting: &Setting, control: &Arc<Control>| {
-        let found = find(setting, door, &control.part(SEARCHED));
-        let fronted =
-            |found| if has_front { with_front(setting, door, found, control) } else { found };
-        Some(found.map(fronted))
+    let search = move |(setting, merged): &(Setting, Option<Setting>), control: &Arc<Control>| {
+        let of = |setting: &Setting, share| {
+            let found = find(setting, door, &control.part(share));
+            let fronted =
+                |found| if has_front { with_front(setting, door, found, control) } else { found };
+            found.map(fronted)
+        };
+        let Some(merged) = merged else { return Some((of(setting, SEARCHED), false)) };
+        let found = of(setting, SEARCHED / 2.0);
+        let other = of(merged, SEARCHED);
+        let is_better = is_better((&found, &other), &setting.question());
+        Some(if is_better { (other, true) } else { (found, false) })
     };
     let watch = run.ending(request);
     let run = &mut Run { watch: &watch, follower: run.follower, ..*run };
     let found = watched((request, used.entry.name), run, read, search)?;
-    let Some((setting, found, elapsed_s)) = found else { return Ok(interrupted(run.page)) };
+    let Some(((setting, merged), (found, is_merged), elapsed_s)) = found else {
+        return Ok(interrupted(run.page));
+    };
+    let setting = merged.filter(|_| is_merged).unwrap_or(setting);
     let found = found.map_err(|refused| unanswered(&setting, &refused))?;
     let Some(judged) = &found.judged else {
         return Err(nothing_fits::why(
@@ -140,6 +155,19 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
         }
         screen::of(&setting, report, stop)
     })
+}
+
+/// Whether a fleet of hosts that are taken for equal ones is better than one within equal hosts; where neither is found,
+/// of which more is searched.
+fn is_better(
+    (found, merged): (&Result<Found, Refused>, &Result<Found, Refused>),
+    question: &Question<'_>,
+) -> bool {
+    let (Ok(found), Ok(merged)) = (found, merged) else { return false };
+    match (&found.judged, &merged.judged) {
+        (Some(_), Some(_)) => search::is_before(question, &merged.answer, &found.answer),
+        (found, _) => found.is_none(),
+    }
 }
 
 /// The figures of a fleet.
@@ -235,7 +263,7 @@ fn find(setting: &Setting, door: &Fleets, control: &Control) -> Result<Found, Re
         answer.found.verdict = Verdict::Open;
     }
     let has_slow_links = setting.slow_links().is_some();
-    if has_slow_links {
+    if has_slow_links || setting.is_open {
         (answer.found.verdict, answer.found.bound) = (Verdict::Open, None);
     }
     let mut enough = if is_short { enough(setting, most, (door, control)) } else { [None, None] };
@@ -468,6 +496,7 @@ fn of(request: &PlanRequest) -> Result<(Asked, Option<Diagnostic>), Diagnostic> 
         objective,
         counts_price,
         most_devices: most_devices(request)?,
+        is_merged: false,
         request: RequestDocument {
             max_memory_bytes: request.training.max_memory_per_device.map(|bytes| bytes.0),
             kept_free: request.training.memory_margin,

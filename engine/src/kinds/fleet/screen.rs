@@ -171,6 +171,9 @@ fn proof(setting: &Setting, report: &FoundDocument<FleetFigures>, stop: StopReas
         (false, None) if setting.slow_links().is_some() => {
             "not proved: links of several rates are priced at the slowest".to_owned()
         }
+        (false, None) if setting.is_open => {
+            "not proved: hosts differ, and workers across them are priced at the slowest".to_owned()
+        }
         (false, None) if setting.is_percentile_of_mix() => {
             "not proved: for a percentile of mixed lengths, workers are filtered by mean lengths"
                 .to_owned()

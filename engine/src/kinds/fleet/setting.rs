@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use cost_model::runs::forms::model::Pricing;
-use cost_model::runs::forms::system::System;
 use cost_model::serving::IterationTime;
 use cost_model::serving::arrivals::Length;
 use cost_model::serving::engine::{self, Engine};
@@ -16,13 +15,12 @@ use ir::chip::Architecture;
 use ir::cluster::RouteKind;
 use ir::diagnostic::Diagnostic;
 use ir::hyperparameters::Hyperparameters;
-use ir::id::DeviceId;
 use ir::plan_kind::PlanKind;
-use ir::stack::Stack;
 use planner::serving::fleet::{self, Objective};
 use planner::serving::serving_fleet::{self, Devices, Link, Promises, Question, Reason, Statistic};
 
-use super::links::{Joined, Links, joined, links};
+use super::links::{Links, links};
+use super::pools::{Pool, Pools, pools};
 use super::refused;
 use super::tables::Tables;
 use super::traffic::Traffic;
@@ -40,7 +38,7 @@ const BUDGETS: [u64; 2] = [2_048, 8_192];
 /// Devices of a worker at most that are looked at, where the model fits a quarter of them.
 const MOST_OF_WORKER: u32 = 16;
 /// Share of a device's memory that engines leave free by themselves (vLLM `--gpu-memory-utilization 0.92`).
-const LEFT_FREE: f64 = 0.08;
+pub(super) const LEFT_FREE: f64 = 0.08;
 /// Tokens of a request at most.
 const MOST_TOKENS: u64 = 1 << 24;
 
@@ -63,23 +61,10 @@ pub struct Asked {
     pub counts_price: bool,
     /// Devices at most.
     pub most_devices: Option<u64>,
+    /// Whether hosts that differ in links or size are taken for equal ones.
+    pub is_merged: bool,
     /// What else.
     pub request: RequestDocument,
-}
-
-/// Equal hosts with devices of one kind.
-#[derive(Clone)]
-pub struct Pool {
-    /// Devices by host.
-    pub hosts: Vec<Vec<DeviceId>>,
-    /// Name of the kind.
-    pub kind: String,
-    /// Bytes of a device that a process can use.
-    pub memory: u64,
-    /// Price of a device-hour.
-    pub price_per_hour: Option<f64>,
-    system: System,
-    stack: Stack,
 }
 
 /// Model, devices, engine and requests.
@@ -89,6 +74,10 @@ pub struct Setting {
     pub run: Run,
     /// Devices.
     pub pools: Vec<Pool>,
+    /// Whether hosts of one kind of device that reach each other are in several pools.
+    pub(super) are_split: bool,
+    /// Whether hosts that differ in links, or are taken for equal ones, leave more to search.
+    pub(super) is_open: bool,
     /// Ways of keys and values between them.
     pub links: Vec<Link>,
     /// The same where the workers of a pool that they connect are on one host.
@@ -101,14 +90,6 @@ pub struct Setting {
     pub tables: Option<Tables>,
     /// Devices of a worker at most that are looked at.
     pub most_of_worker: u32,
-}
-
-impl Pool {
-    /// Whether nothing joins the devices of a host, or the hosts.
-    pub(super) fn is_apart(&self) -> bool {
-        let n = [(true, self.hosts[0].len()), (false, self.hosts.len())];
-        n.into_iter().any(|(is_of_one_host, n)| n > 1 && !self.system.has_way(is_of_one_host))
-    }
 }
 
 impl Setting {
@@ -155,12 +136,14 @@ impl Setting {
         run.request = asked.request.clone();
         let stored = run.model.stored.as_ref().and_then(|stored| stored.cache);
         run.request.kv_dtype = stored.map(|dtype| dtype.to_string());
-        let pools = pools(&run)?;
+        let Pools { all: pools, are_split, are_unlike } = pools(&run, asked.is_merged)?;
         let Links { far, near, unequal } = links(&run.cluster, &pools, asked.mode);
         let most_of_worker = MOST_OF_WORKER;
         let mut setting = Self {
             run,
             pools,
+            are_split,
+            is_open: are_unlike || asked.is_merged,
             links: far,
             links_of_a_host: near,
             unequal,
@@ -427,85 +410,6 @@ fn without_predictions(model: &mut Model) -> Option<Diagnostic> {
     Some(Diagnostic::warning("no-speculation", message))
 }
 
-/// Hosts of equal devices together, in the order of the cluster.
-fn pools(run: &Run) -> Result<Vec<Pool>, Diagnostic> {
-    let cluster = &run.cluster;
-    let mut hosts: Vec<(Option<ir::id::NodeId>, Vec<DeviceId>)> = Vec::new();
-    for id in cluster.device_ids() {
-        let node = cluster.devices[id.index()].node;
-        match hosts.iter_mut().find(|(of, _)| *of == node) {
-            Some((_, devices)) => devices.push(id),
-            None => hosts.push((node, vec![id])),
-        }
-    }
-    let all = cluster.representatives(cluster.device_ids());
-    // Devices by kind, memory and number, those of their host, and its links.
-    let mut pools: Vec<(([Facts; 2], Joined), Vec<Vec<DeviceId>>)> = Vec::new();
-    for (_, devices) in hosts {
-        let parts = by_kind(run, &devices).into_iter().flat_map(|part| joined(cluster, part));
-        let parts: Vec<Vec<DeviceId>> = parts.collect();
-        let facts = |part: &Vec<DeviceId>| {
-            Ok((cluster.devices[part[0].index()].kind, memory(run, part[0])?, part.len()))
-        };
-        let host = parts.iter().map(facts).collect::<Result<Facts, Diagnostic>>()?;
-        for (part, own) in parts.into_iter().zip(&host) {
-            let key = ([vec![*own], host.clone()], Joined::of(cluster, &part, &all));
-            match pools.iter_mut().find(|(of, _)| *of == key) {
-                Some((_, hosts)) => hosts.push(part),
-                None => pools.push((key, vec![part])),
-            }
-        }
-    }
-    pools.into_iter().map(|(_, hosts)| pool(run, memory(run, hosts[0][0])?, hosts)).collect()
-}
-
-/// Kind, memory and number of equal devices of a host.
-type Facts = Vec<(ir::id::KindId, u64, usize)>;
-
-/// Devices of a host by kind and memory.
-fn by_kind(run: &Run, devices: &[DeviceId]) -> Vec<Vec<DeviceId>> {
-    let key = |id: &DeviceId| (run.cluster.devices[id.index()].kind, memory(run, *id).ok());
-    let mut parts: Vec<Vec<DeviceId>> = Vec::new();
-    for id in devices {
-        match parts.iter_mut().find(|part| key(&part[0]) == key(id)) {
-            Some(part) => part.push(*id),
-            None => parts.push(vec![*id]),
-        }
-    }
-    parts
-}
-
-/// Bytes of a device that an engine's rule begins with: its memory, less what the cluster file or
-/// `--memory-margin` keeps free beyond the part that engines leave free by themselves. The driver's context is
-/// a term of the engine's memory.
-fn memory(run: &Run, id: DeviceId) -> Result<u64, Diagnostic> {
-    let device = &run.cluster.devices[id.index()];
-    let capacity = device.capacity.ok_or_else(|| {
-        let message = format!("`{}` states no memory", device.name);
-        Diagnostic::input("no-system", message)
-            .hint("state `memory_bytes` of its kind or of the device")
-    })?;
-    let free = run.request.kept_free.map(|share| capacity.as_f64() * share);
-    let used = capacity.as_f64() - free.unwrap_or(device.reserve.as_f64());
-    let most = run.request.max_memory_bytes.map_or(f64::INFINITY, |most| most as f64);
-    let used = used.min(most) / (1.0 - LEFT_FREE);
-    Ok(capacity.0.min(used as u64))
-}
-
-fn pool(run: &Run, memory: u64, hosts: Vec<Vec<DeviceId>>) -> Result<Pool, Diagnostic> {
-    let cluster = &run.cluster;
-    let all: std::collections::BTreeSet<DeviceId> = hosts.iter().flatten().copied().collect();
-    let part = cluster.keeping(|id| all.contains(&id));
-    let kind = cluster.kind_of(hosts[0][0]);
-    let system = System::of(&part, &run.profile).ok_or_else(|| {
-        Diagnostic::input("no-system", format!("`{}` states no rate", kind.name))
-            .hint("state memory_bytes_per_s and a peak rate of each kind of device")
-    })?;
-    let stack = run.stack_on(kind.chip).unwrap_or_else(|| run.stack.clone());
-    let price_per_hour = kind.running.price_per_hour;
-    Ok(Pool { hosts, kind: kind.name.clone(), memory, price_per_hour, system, stack })
-}
-
 /// Latencies as documents state them.
 pub(super) fn stated(asked: &Asked) -> PromisesDocument {
     let promises = &asked.promises;
@@ -566,6 +470,7 @@ pub(super) fn of_plan(
         counts_price: false,
         objective: Objective::named(objective).ok_or_else(|| wrong("objective", objective))?,
         most_devices: fleet.most_devices,
+        is_merged: fleet.merged_hosts,
         request: request.clone(),
     })
 }

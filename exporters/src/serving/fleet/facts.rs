@@ -1,13 +1,16 @@
 //! What an engine is told of the workers of a type.
 
+use std::collections::HashMap;
+
 use documents::plan::fleet::{FleetDocument, RoleDocument, WorkerDocument};
-use ir::cluster::Cluster;
+use ir::cluster::{Cluster, Device};
 use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
 use serde_json::Value;
 
 use super::source::FleetSource;
 use super::words::{Engine, Order};
+use crate::modules::devices::{Place, places};
 use crate::modules::refusal;
 use crate::serving::stages::{cache_name, host, numbers};
 
@@ -169,9 +172,9 @@ pub(super) fn facts<'a>(
         );
     }
     let types = (dtype, cache_name(source.cache, &engine.cache)?);
+    let on = Known::of(source.cluster);
     let of = |(name, worker): (String, &'a WorkerDocument)| {
-        let ranks =
-            |devices: &Vec<String>| shares(source.cluster, worker, devices, (engine, target));
+        let ranks = |devices: &Vec<String>| shares(&on, worker, devices, (engine, target));
         let replicas = worker.replicas.iter().map(ranks).collect::<Result<Vec<_>, _>>()?;
         let whole_memory = whole_memory(source.cluster, worker);
         let facts = Facts { name, fleet, worker, longest, types, whole_memory, replicas };
@@ -203,9 +206,24 @@ pub(super) fn is_disaggregated(worker: &WorkerDocument) -> bool {
     worker.role != RoleDocument::Aggregated
 }
 
+/// Devices of a cluster by name, and their places in their hosts.
+struct Known<'c> {
+    cluster: &'c Cluster,
+    ids: HashMap<&'c str, DeviceId>,
+    places: Vec<Place>,
+}
+
+impl<'c> Known<'c> {
+    fn of(cluster: &'c Cluster) -> Self {
+        let name = |(at, device): (usize, &'c Device)| (device.name.as_str(), DeviceId::new(at));
+        let ids = cluster.devices.iter().enumerate().map(name).collect();
+        Self { cluster, ids, places: places(cluster) }
+    }
+}
+
 /// Ranks of a replica in the engine's order, host by host.
 fn shares(
-    cluster: &Cluster,
+    on: &Known<'_>,
     worker: &WorkerDocument,
     devices: &[String],
     (engine, target): (&Engine, &'static str),
@@ -221,8 +239,7 @@ fn shares(
         return Err(refusal(target, message).hint("plan the fleet again"));
     }
     let id = |name: &String| {
-        let at = cluster.devices.iter().position(|device| device.name == *name);
-        at.map(DeviceId::new).ok_or_else(|| {
+        on.ids.get(name.as_str()).copied().ok_or_else(|| {
             refusal(target, format!("the cluster has no device `{name}`"))
                 .hint("name the cluster that the fleet was planned for")
         })
@@ -240,10 +257,10 @@ fn shares(
             (0..n).filter_map(at).collect()
         }
     };
-    let numbers = numbers(cluster, &ids, (target, ""))?;
+    let numbers = numbers((on.cluster, &on.places), &ids, (target, ""))?;
     let mut shares: Vec<Share> = Vec::new();
     for (id, number) in ids.iter().zip(numbers) {
-        let host = host(cluster, *id);
+        let host = host(on.cluster, *id);
         match shares.last_mut().filter(|share| share.host == host) {
             Some(share) => share.numbers.push(number),
             None => shares.push(Share { host, numbers: vec![number] }),

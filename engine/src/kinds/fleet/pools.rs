@@ -1,0 +1,178 @@
+//! Pools of a fleet: equal hosts.
+
+use std::collections::BTreeSet;
+
+use cost_model::runs::forms::system::System;
+use ir::diagnostic::Diagnostic;
+use ir::id::{DeviceId, KindId, NodeId};
+use ir::stack::Stack;
+
+use super::links::{Joined, are_joined, joined};
+use super::setting::LEFT_FREE;
+use crate::inputs::run::setting::Setting as Run;
+
+/// Equal hosts with devices of one kind.
+#[derive(Clone)]
+pub struct Pool {
+    /// Devices by host.
+    pub hosts: Vec<Vec<DeviceId>>,
+    /// Name of the kind.
+    pub kind: String,
+    /// Bytes of a device that a process can use.
+    pub memory: u64,
+    /// Price of a device-hour.
+    pub price_per_hour: Option<f64>,
+    pub(super) system: System,
+    pub(super) stack: Stack,
+}
+
+impl Pool {
+    /// Whether nothing joins the devices of a host, or the hosts.
+    pub(super) fn is_apart(&self) -> bool {
+        let n = [(true, self.hosts[0].len()), (false, self.hosts.len())];
+        n.into_iter().any(|(is_of_one_host, n)| n > 1 && !self.system.has_way(is_of_one_host))
+    }
+}
+
+/// Pools of a cluster.
+pub(super) struct Pools {
+    pub(super) all: Vec<Pool>,
+    /// Whether hosts of one kind of device that reach each other are in several pools.
+    pub(super) are_split: bool,
+    /// Whether hosts differ in links alone: those of a pool, or of several such pools.
+    pub(super) are_unlike: bool,
+}
+
+/// Devices of one kind and memory of a host, what else is in it, and how they are joined.
+struct Part {
+    kind: (KindId, u64),
+    devices: Vec<DeviceId>,
+    host: Vec<(KindId, u64, usize)>,
+    joined: Joined,
+}
+
+/// Hosts of equal devices together, in the order of the cluster. Merged, hosts that reach each other are taken for equal
+/// ones of as many devices as divide all of them, whatever joins them.
+pub(super) fn pools(run: &Run, is_merged: bool) -> Result<Pools, Diagnostic> {
+    let cluster = &run.cluster;
+    let mut split: Vec<Vec<Part>> = Vec::new();
+    for part in parts(run)? {
+        let is_like = |pool: &&mut Vec<Part>| {
+            let one = &pool[0];
+            one.kind == part.kind
+                && (&one.host, &one.joined.own) == (&part.host, &part.joined.own)
+                && one.devices.len() == part.devices.len()
+        };
+        match split.iter_mut().find(is_like) {
+            Some(pool) => pool.push(part),
+            None => split.push(vec![part]),
+        }
+    }
+    let mut merged: Vec<Vec<Part>> = Vec::new();
+    let is_unlike =
+        |pool: &Vec<Part>| pool.iter().any(|part| part.joined.network != pool[0].joined.network);
+    let (mut are_split, mut are_unlike) = (false, split.iter().any(is_unlike));
+    for pool in split {
+        let devices = |parts: &[Part]| parts.iter().flat_map(|of| of.devices.clone()).collect();
+        let one = &pool[0];
+        let is_like = |other: &&mut Vec<Part>| {
+            let all: [Vec<DeviceId>; 2] = [devices(other), devices(&pool)];
+            other[0].kind == one.kind && are_joined(cluster, all.each_ref().map(Vec::as_slice))
+        };
+        let like = merged.iter_mut().find(is_like);
+        if let Some(other) = &like {
+            let is_of_links =
+                |of: &Part| of.host == one.host && of.devices.len() == one.devices.len();
+            are_split = true;
+            are_unlike |= other.iter().any(is_of_links);
+        }
+        match like.filter(|_| is_merged) {
+            Some(other) => other.extend(pool),
+            None => merged.push(pool),
+        }
+    }
+    let all = merged.into_iter().map(|parts| {
+        let n = parts.iter().map(|part| part.devices.len()).fold(0, divisor);
+        let hosts = parts.iter().flat_map(|part| part.devices.chunks(n).map(<[DeviceId]>::to_vec));
+        pool(run, hosts.collect())
+    });
+    Ok(Pools { all: all.collect::<Result<_, _>>()?, are_split, are_unlike })
+}
+
+/// The greatest common divisor.
+fn divisor(one: usize, other: usize) -> usize {
+    if other == 0 { one } else { divisor(other, one % other) }
+}
+
+fn parts(run: &Run) -> Result<Vec<Part>, Diagnostic> {
+    let cluster = &run.cluster;
+    let mut hosts: Vec<(Option<NodeId>, Vec<DeviceId>)> = Vec::new();
+    for id in cluster.device_ids() {
+        let node = cluster.devices[id.index()].node;
+        match hosts.iter_mut().find(|(of, _)| *of == node) {
+            Some((_, devices)) => devices.push(id),
+            None => hosts.push((node, vec![id])),
+        }
+    }
+    let all = cluster.representatives(cluster.device_ids());
+    let mut parts = Vec::new();
+    for (_, devices) in hosts {
+        let own = by_kind(run, &devices).into_iter().flat_map(|part| joined(cluster, part));
+        let own: Vec<Vec<DeviceId>> = own.collect();
+        let facts = |part: &Vec<DeviceId>| {
+            Ok((cluster.devices[part[0].index()].kind, memory(run, part[0])?, part.len()))
+        };
+        let host = own.iter().map(facts).collect::<Result<Vec<_>, Diagnostic>>()?;
+        for (devices, (kind, memory, _)) in own.into_iter().zip(&host) {
+            let joined = Joined::of(cluster, &devices, &all);
+            parts.push(Part { kind: (*kind, *memory), devices, host: host.clone(), joined });
+        }
+    }
+    Ok(parts)
+}
+
+/// Devices of a host by kind and memory.
+fn by_kind(run: &Run, devices: &[DeviceId]) -> Vec<Vec<DeviceId>> {
+    let key = |id: &DeviceId| (run.cluster.devices[id.index()].kind, memory(run, *id).ok());
+    let mut parts: Vec<Vec<DeviceId>> = Vec::new();
+    for id in devices {
+        match parts.iter_mut().find(|part| key(&part[0]) == key(id)) {
+            Some(part) => part.push(*id),
+            None => parts.push(vec![*id]),
+        }
+    }
+    parts
+}
+
+/// Bytes of a device that an engine's rule begins with: its memory, less what the cluster file or
+/// `--memory-margin` keeps free beyond the part that engines leave free by themselves. The driver's context is
+/// a term of the engine's memory.
+fn memory(run: &Run, id: DeviceId) -> Result<u64, Diagnostic> {
+    let device = &run.cluster.devices[id.index()];
+    let capacity = device.capacity.ok_or_else(|| {
+        let message = format!("`{}` states no memory", device.name);
+        Diagnostic::input("no-system", message)
+            .hint("state `memory_bytes` of its kind or of the device")
+    })?;
+    let free = run.request.kept_free.map(|share| capacity.as_f64() * share);
+    let used = capacity.as_f64() - free.unwrap_or(device.reserve.as_f64());
+    let most = run.request.max_memory_bytes.map_or(f64::INFINITY, |most| most as f64);
+    let used = used.min(most) / (1.0 - LEFT_FREE);
+    Ok(capacity.0.min(used as u64))
+}
+
+fn pool(run: &Run, hosts: Vec<Vec<DeviceId>>) -> Result<Pool, Diagnostic> {
+    let memory = memory(run, hosts[0][0])?;
+    let cluster = &run.cluster;
+    let all: BTreeSet<DeviceId> = hosts.iter().flatten().copied().collect();
+    let part = cluster.keeping(|id| all.contains(&id));
+    let kind = cluster.kind_of(hosts[0][0]);
+    let mut system = System::of(&part, &run.profile).ok_or_else(|| {
+        Diagnostic::input("no-system", format!("`{}` states no rate", kind.name))
+            .hint("state memory_bytes_per_s and a peak rate of each kind of device")
+    })?;
+    system.per_host = hosts[0].len() as u64;
+    let stack = run.stack_on(kind.chip).unwrap_or_else(|| run.stack.clone());
+    let price_per_hour = kind.running.price_per_hour;
+    Ok(Pool { hosts, kind: kind.name.clone(), memory, price_per_hour, system, stack })
+}
