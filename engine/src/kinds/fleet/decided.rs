@@ -11,7 +11,7 @@ use documents::plan::fleet::{
 use documents::plan::head::Head;
 use documents::plan::{ModeDocument, PlanDocument, WorkloadDocument};
 use ir::diagnostic::Diagnostic;
-use ir::id::{DeviceId, NodeId};
+use ir::id::DeviceId;
 use ir::units::Bytes;
 use planner::serving::fleet::{Objective, Role};
 pub use planner::serving::serving_fleet::JudgedWorker;
@@ -185,8 +185,8 @@ fn workers_of(
 }
 
 /// Hosts of the prefill workers that hand over by a link where all that it joins are within equal hosts.
-fn hosts_within(setting: &Setting, all: &[Workers], link: usize) -> Option<BTreeSet<Host>> {
-    let host = |id: &DeviceId| setting.run.cluster.devices[id.index()].node.ok_or(*id);
+fn hosts_within(setting: &Setting, all: &[Workers], link: usize) -> Option<BTreeSet<usize>> {
+    let host = |id: &DeviceId| setting.hosts.of(*id);
     let to = setting.links[link].to;
     let sends = |of: &&Workers| of.stated.link == Some(link);
     let receives = |of: &&Workers| of.stated.role == Role::Decode && of.stated.pool == to;
@@ -195,20 +195,17 @@ fn hosts_within(setting: &Setting, all: &[Workers], link: usize) -> Option<BTree
         of.replicas.iter().map(move |ids| (at, ids.iter().map(host).collect()))
     });
     let hosts = all.iter().filter(sends).flat_map(|of| of.replicas.iter().flatten().map(host));
-    let hosts: BTreeSet<Host> = hosts.collect();
+    let hosts: BTreeSet<usize> = hosts.collect();
     (!hosts.is_empty() && are_equal_hosts(replicas)).then_some(hosts)
 }
-
-/// The host of a device, or the device alone.
-type Host = Result<NodeId, DeviceId>;
 
 /// The number of hosts where all keys and values that are handed over stay within each.
 #[must_use]
 pub fn n_hosts_within(setting: &Setting, all: &[Workers]) -> Option<usize> {
     let used: BTreeSet<usize> = all.iter().filter_map(|of| of.stated.link).collect();
     let hosts = used.into_iter().map(|link| hosts_within(setting, all, link));
-    let hosts: Vec<BTreeSet<Host>> = hosts.collect::<Option<_>>()?;
-    let hosts: BTreeSet<Host> = hosts.into_iter().flatten().collect();
+    let hosts: Vec<BTreeSet<usize>> = hosts.collect::<Option<_>>()?;
+    let hosts: BTreeSet<usize> = hosts.into_iter().flatten().collect();
     (!hosts.is_empty()).then_some(hosts.len())
 }
 

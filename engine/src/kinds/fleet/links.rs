@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 
 use ir::cluster::{Check, Cluster, Device, Duplex, RouteKind};
 use ir::diagnostic::Diagnostic;
-use ir::id::{ChannelId, DeviceId};
+use ir::id::{ChannelId, DeviceId, NodeId};
 use ir::units::Bytes;
 use planner::serving::serving_fleet::Link;
 
-use super::pools::Pool;
+use super::pools::{Pool, Pools};
 use super::setting::Setting;
 use crate::request::serving::ServingMode;
 
@@ -30,7 +30,8 @@ pub(super) struct Links {
 }
 
 /// Ways between pools, and inside each.
-pub(super) fn links(cluster: &Cluster, pools: &[Pool], mode: ServingMode) -> Links {
+pub(super) fn links(cluster: &Cluster, of: &Pools, mode: ServingMode) -> Links {
+    let Pools { all: pools, hosts, .. } = of;
     let devices: Vec<Vec<DeviceId>> = pools.iter().map(|pool| pool.hosts.concat()).collect();
     let mut links = Links { far: Vec::new(), near: Vec::new(), unequal: None };
     for (from, senders) in devices.iter().enumerate() {
@@ -44,20 +45,31 @@ pub(super) fn links(cluster: &Cluster, pools: &[Pool], mode: ServingMode) -> Lin
             };
             let of =
                 |way: &RouteKind| link(way.bandwidth.get(), HAND_OVER_S + way.latency_ns / 1e9);
-            let [inside, across] = Ways::of(cluster, [senders, receivers]);
+            let [inside, across] = Ways::of((cluster, hosts), [senders, receivers]);
             let is_used = from == to || mode != ServingMode::Aggregated;
             let unequal = || inside.unequal().or_else(|| across.unequal()).filter(|_| is_used);
             links.unequal = links.unequal.take().or_else(unequal);
             let near = inside.slowest().map(of);
             // Hosts without a network reach no other.
             let none = near.filter(|_| across.n_pairs > 0).map(|_| link(NO_LINK, HAND_OVER_S));
-            let Some(far) = across.slowest().map(of).or(none).or(near) else { continue };
+            let far = across.slowest().map(of);
+            let far = far.map(|far| Link { total_bytes_per_s: shared(&far, pools), ..far });
+            let Some(far) = far.or(none).or(near) else { continue };
             let near = near.filter(|near| near.bytes_per_s > far.bytes_per_s);
             links.far.push(far);
             links.near.push(near.unwrap_or(far));
         }
     }
     links
+}
+
+/// Bytes/s of all workers of a link, where devices share network cards.
+fn shared(link: &Link, pools: &[Pool]) -> Option<f64> {
+    let pools = [link.from, link.to].map(|at| &pools[at]);
+    let n_devices = pools.map(|pool| pool.hosts.iter().map(Vec::len).sum::<usize>());
+    let n_cards = pools.map(|pool| pool.n_cards);
+    let is_shared = (0..2).any(|at| (1..n_devices[at]).contains(&n_cards[at]));
+    is_shared.then(|| link.bytes_per_s * n_cards[0].min(n_cards[1]) as f64)
 }
 
 /// Ways from devices to others of the same host, or of other hosts.
@@ -72,12 +84,12 @@ struct Ways<'c> {
 
 impl<'c> Ways<'c> {
     /// Inside hosts, and between them.
-    fn of(cluster: &'c Cluster, [from, to]: [&[DeviceId]; 2]) -> [Self; 2] {
+    fn of((cluster, hosts): (&'c Cluster, &Hosts), [from, to]: [&[DeviceId]; 2]) -> [Self; 2] {
         let [from, to] = [from, to].map(|of| cluster.representatives(of.iter().copied()));
         let mut ways = [Self::default(), Self::default()];
         for one in from {
             for other in to.iter().copied().filter(|other| *other != one) {
-                let of = &mut ways[usize::from(!is_of_one_host(cluster, one, other))];
+                let of = &mut ways[usize::from(hosts.of(one) != hosts.of(other))];
                 of.n_pairs += 1;
                 let Some(route) = cluster.route(one, other) else { continue };
                 of.n_joined += 1;
@@ -107,9 +119,28 @@ impl<'c> Ways<'c> {
     }
 }
 
-fn is_of_one_host(cluster: &Cluster, one: DeviceId, other: DeviceId) -> bool {
-    let node = |device: DeviceId| cluster.devices[device.index()].node;
-    node(one).map_or(one == other, |host| node(other) == Some(host))
+/// By device its host, or what is taken for one.
+#[derive(Clone)]
+pub(super) struct Hosts(Vec<usize>);
+
+impl Hosts {
+    /// Hosts of the cluster file; a device that is on none is alone.
+    pub(super) fn new(cluster: &Cluster) -> Self {
+        let n = cluster.nodes.len();
+        let of = |(at, device): (usize, &Device)| device.node.map_or(n + at, NodeId::index);
+        Self(cluster.devices.iter().enumerate().map(of).collect())
+    }
+
+    /// The host of a device.
+    pub(super) fn of(&self, device: DeviceId) -> usize {
+        self.0[device.index()]
+    }
+
+    /// Takes devices for those of one host.
+    pub(super) fn join(&mut self, devices: &[DeviceId]) {
+        let Some(host) = devices.first().map(|first| self.of(*first)) else { return };
+        devices.iter().for_each(|device| self.0[device.index()] = host);
+    }
 }
 
 /// Bytes/s, and latency in ns less than zero.
@@ -127,17 +158,21 @@ pub(super) struct Joined {
 
 impl Joined {
     /// Of devices of one host, and representatives of all.
-    pub(super) fn of(cluster: &Cluster, devices: &[DeviceId], all: &[DeviceId]) -> Self {
-        let [inside, _] = Ways::of(cluster, [devices, devices]);
+    pub(super) fn of(
+        (cluster, hosts): (&Cluster, &Hosts),
+        devices: &[DeviceId],
+        all: &[DeviceId],
+    ) -> Self {
+        let [inside, _] = Ways::of((cluster, hosts), [devices, devices]);
         let own = cluster.representatives(devices.iter().copied());
-        let is_own = |other: DeviceId| {
-            devices.contains(&other) || is_of_one_host(cluster, devices[0], other)
-        };
+        let is_own =
+            |other: DeviceId| devices.contains(&other) || hosts.of(devices[0]) == hosts.of(other);
         let mut across: Option<[f64; 2]> = None;
         let mut reached = Vec::new();
         let others: Vec<DeviceId> = all.iter().copied().filter(|other| !is_own(*other)).collect();
         for other in &others {
-            let ways = own.iter().filter_map(|one| cluster.route(*one, *other));
+            let back = own.iter().filter(|one| cluster.route(*other, **one).is_some());
+            let ways = back.filter_map(|one| cluster.route(*one, *other));
             let mut n_ways = 0;
             for found in ways.map(|way| speed(way.kind)) {
                 n_ways += 1;
@@ -147,28 +182,29 @@ impl Joined {
                 reached.push(*other);
             }
         }
+        let card = |device: &DeviceId| Some(cluster.route(*device, *reached.first()?)?.send);
+        let cards: BTreeSet<ChannelId> = devices.iter().filter_map(card).collect();
         // Hosts that reach no other are alike, and those of one network.
         if !reached.is_empty() {
             reached.extend(all.iter().copied().filter(|other| is_own(*other)));
             reached.sort();
         }
-        let card = |device: &DeviceId| Some(cluster.route(*device, *others.first()?)?.send);
-        let cards: BTreeSet<ChannelId> = devices.iter().filter_map(card).collect();
         let inside = inside.all.into_iter().map(speed).collect();
         Self { own: (inside, reached), network: (across, cards.len()) }
     }
 }
 
 /// Whether all of some devices reach all of others.
-pub(super) fn are_joined(cluster: &Cluster, pair: [&[DeviceId]; 2]) -> bool {
-    Ways::of(cluster, pair).iter().all(|ways| ways.n_joined == ways.n_pairs)
+pub(super) fn are_joined(on: (&Cluster, &Hosts), pair: [&[DeviceId]; 2]) -> bool {
+    Ways::of(on, pair).iter().all(|ways| ways.n_joined == ways.n_pairs)
 }
 
 /// Devices of a host that reach each other.
 pub(super) fn joined(cluster: &Cluster, devices: Vec<DeviceId>) -> Vec<Vec<DeviceId>> {
     let mut groups: Vec<Vec<DeviceId>> = Vec::new();
     for device in devices {
-        let reaches = |other: &DeviceId| cluster.route(device, *other).is_some();
+        let is_way = |from, to| cluster.route(from, to).is_some();
+        let reaches = |other: &DeviceId| is_way(device, *other) && is_way(*other, device);
         match groups.iter_mut().find(|group| group.iter().all(reaches)) {
             Some(group) => group.push(device),
             None => groups.push(vec![device]),

@@ -7,7 +7,7 @@ use ir::diagnostic::Diagnostic;
 use ir::id::{DeviceId, KindId, NodeId};
 use ir::stack::Stack;
 
-use super::links::{Joined, are_joined, joined};
+use super::links::{Hosts, Joined, are_joined, joined};
 use super::setting::LEFT_FREE;
 use crate::inputs::run::setting::Setting as Run;
 
@@ -22,6 +22,8 @@ pub struct Pool {
     pub memory: u64,
     /// Price of a device-hour.
     pub price_per_hour: Option<f64>,
+    /// Network cards of all hosts.
+    pub n_cards: usize,
     pub(super) system: System,
     pub(super) stack: Stack,
 }
@@ -37,6 +39,8 @@ impl Pool {
 /// Pools of a cluster.
 pub(super) struct Pools {
     pub(super) all: Vec<Pool>,
+    /// By device its host.
+    pub(super) hosts: Hosts,
     /// Whether hosts of one kind of device that reach each other are in several pools.
     pub(super) are_split: bool,
     /// Whether hosts differ in links alone: those of a pool, or of several such pools.
@@ -55,8 +59,9 @@ struct Part {
 /// ones of as many devices as divide all of them, whatever joins them.
 pub(super) fn pools(run: &Run, is_merged: bool) -> Result<Pools, Diagnostic> {
     let cluster = &run.cluster;
+    let mut hosts = Hosts::new(cluster);
     let mut split: Vec<Vec<Part>> = Vec::new();
-    for part in parts(run)? {
+    for part in parts(run, &hosts)? {
         let is_like = |pool: &&mut Vec<Part>| {
             let one = &pool[0];
             one.kind == part.kind
@@ -73,11 +78,11 @@ pub(super) fn pools(run: &Run, is_merged: bool) -> Result<Pools, Diagnostic> {
         |pool: &Vec<Part>| pool.iter().any(|part| part.joined.network != pool[0].joined.network);
     let (mut are_split, mut are_unlike) = (false, split.iter().any(is_unlike));
     for pool in split {
-        let devices = |parts: &[Part]| parts.iter().flat_map(|of| of.devices.clone()).collect();
         let one = &pool[0];
         let is_like = |other: &&mut Vec<Part>| {
-            let all: [Vec<DeviceId>; 2] = [devices(other), devices(&pool)];
-            other[0].kind == one.kind && are_joined(cluster, all.each_ref().map(Vec::as_slice))
+            let all = [devices_of(other), devices_of(&pool)];
+            other[0].kind == one.kind
+                && are_joined((cluster, &hosts), all.each_ref().map(Vec::as_slice))
         };
         let like = merged.iter_mut().find(is_like);
         if let Some(other) = &like {
@@ -91,12 +96,37 @@ pub(super) fn pools(run: &Run, is_merged: bool) -> Result<Pools, Diagnostic> {
             None => merged.push(pool),
         }
     }
-    let all = merged.into_iter().map(|parts| {
-        let n = parts.iter().map(|part| part.devices.len()).fold(0, divisor);
-        let hosts = parts.iter().flat_map(|part| part.devices.chunks(n).map(<[DeviceId]>::to_vec));
-        pool(run, hosts.collect())
-    });
-    Ok(Pools { all: all.collect::<Result<_, _>>()?, are_split, are_unlike })
+    let islands = islands(merged);
+    islands.iter().filter(|of| of.len() > 1).flatten().for_each(|of| hosts.join(&devices_of(of)));
+    let all = islands.iter().map(|of| pool(run, &hosts, of)).collect::<Result<_, _>>()?;
+    Ok(Pools { all, hosts, are_split, are_unlike })
+}
+
+/// Equal groups of hosts that do not reach each other together.
+fn islands(pools: Vec<Vec<Part>>) -> Vec<Vec<Vec<Part>>> {
+    let mut islands: Vec<Vec<Vec<Part>>> = Vec::new();
+    for pool in pools {
+        let one = &pool[0];
+        let is_like = |of: &&mut Vec<Vec<Part>>| {
+            let (other, Joined { own: (inside, reached), network }) = (&of[0][0], &one.joined);
+            let apart = other.joined.own.1.iter().all(|device| !reached.contains(device));
+            (other.kind, &other.host, of[0].len()) == (one.kind, &one.host, pool.len())
+                && (&other.joined.own.0, &other.joined.network) == (inside, network)
+                && other.devices.len() == one.devices.len()
+                && apart
+                && !reached.is_empty()
+                && other.joined.own.1.len() == reached.len()
+        };
+        match islands.iter_mut().find(is_like) {
+            Some(group) => group.push(pool),
+            None => islands.push(vec![pool]),
+        }
+    }
+    islands
+}
+
+fn devices_of(parts: &[Part]) -> Vec<DeviceId> {
+    parts.iter().flat_map(|part| part.devices.iter().copied()).collect()
 }
 
 /// The greatest common divisor.
@@ -104,7 +134,7 @@ fn divisor(one: usize, other: usize) -> usize {
     if other == 0 { one } else { divisor(other, one % other) }
 }
 
-fn parts(run: &Run) -> Result<Vec<Part>, Diagnostic> {
+fn parts(run: &Run, on: &Hosts) -> Result<Vec<Part>, Diagnostic> {
     let cluster = &run.cluster;
     let mut hosts: Vec<(Option<NodeId>, Vec<DeviceId>)> = Vec::new();
     for id in cluster.device_ids() {
@@ -124,7 +154,7 @@ fn parts(run: &Run) -> Result<Vec<Part>, Diagnostic> {
         };
         let host = own.iter().map(facts).collect::<Result<Vec<_>, Diagnostic>>()?;
         for (devices, (kind, memory, _)) in own.into_iter().zip(&host) {
-            let joined = Joined::of(cluster, &devices, &all);
+            let joined = Joined::of((cluster, on), &devices, &all);
             parts.push(Part { kind: (*kind, *memory), devices, host: host.clone(), joined });
         }
     }
@@ -161,18 +191,43 @@ fn memory(run: &Run, id: DeviceId) -> Result<u64, Diagnostic> {
     Ok(capacity.0.min(used as u64))
 }
 
-fn pool(run: &Run, hosts: Vec<Vec<DeviceId>>) -> Result<Pool, Diagnostic> {
-    let memory = memory(run, hosts[0][0])?;
+/// The pool of one group of hosts, or of several equal ones, each of which counts as a host.
+fn pool(run: &Run, on: &Hosts, groups: &[Vec<Part>]) -> Result<Pool, Diagnostic> {
     let cluster = &run.cluster;
-    let all: BTreeSet<DeviceId> = hosts.iter().flatten().copied().collect();
+    let parts = || groups.iter().flatten();
+    let n = parts().map(|part| part.devices.len()).fold(0, divisor);
+    let first = groups[0][0].devices[0];
+    let hosts: Vec<Vec<DeviceId>> = match groups {
+        [group] => {
+            let chunks = group.iter().flat_map(|part| part.devices.chunks(n));
+            chunks.map(<[DeviceId]>::to_vec).collect()
+        }
+        groups => groups.iter().map(|group| devices_of(group)).collect(),
+    };
+    let all: BTreeSet<DeviceId> = devices_of(&groups[0]).into_iter().collect();
     let part = cluster.keeping(|id| all.contains(&id));
-    let kind = cluster.kind_of(hosts[0][0]);
+    let kind = cluster.kind_of(first);
     let mut system = System::of(&part, &run.profile).ok_or_else(|| {
         Diagnostic::input("no-system", format!("`{}` states no rate", kind.name))
             .hint("state memory_bytes_per_s and a peak rate of each kind of device")
     })?;
-    system.per_host = hosts[0].len() as u64;
-    let stack = run.stack_on(kind.chip).unwrap_or_else(|| run.stack.clone());
-    let price_per_hour = kind.running.price_per_hour;
-    Ok(Pool { hosts, kind: kind.name.clone(), memory, price_per_hour, system, stack })
+    let devices = hosts.concat();
+    match groups.len() {
+        1 => {
+            system.per_host = n as u64;
+            if hosts.len() > 1 && !are_joined((cluster, on), [&devices, &devices]) {
+                system = system.without_network();
+            }
+        }
+        _ => system = system.as_one_host(hosts[0].len() as u64),
+    }
+    Ok(Pool {
+        kind: kind.name.clone(),
+        memory: memory(run, first)?,
+        price_per_hour: kind.running.price_per_hour,
+        n_cards: parts().map(|part| part.joined.network.1).sum(),
+        stack: run.stack_on(kind.chip).unwrap_or_else(|| run.stack.clone()),
+        hosts,
+        system,
+    })
 }

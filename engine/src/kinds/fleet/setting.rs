@@ -19,7 +19,7 @@ use ir::plan_kind::PlanKind;
 use planner::serving::fleet::{self, Objective};
 use planner::serving::serving_fleet::{self, Devices, Link, Promises, Question, Reason, Statistic};
 
-use super::links::{Links, links};
+use super::links::{Hosts, Links, links};
 use super::pools::{Pool, Pools, pools};
 use super::refused;
 use super::tables::Tables;
@@ -74,6 +74,8 @@ pub struct Setting {
     pub run: Run,
     /// Devices.
     pub pools: Vec<Pool>,
+    /// By device its host.
+    pub(super) hosts: Hosts,
     /// Whether hosts of one kind of device that reach each other are in several pools.
     pub(super) are_split: bool,
     /// Whether hosts that differ in links, or are taken for equal ones, leave more to search.
@@ -136,12 +138,14 @@ impl Setting {
         run.request = asked.request.clone();
         let stored = run.model.stored.as_ref().and_then(|stored| stored.cache);
         run.request.kv_dtype = stored.map(|dtype| dtype.to_string());
-        let Pools { all: pools, are_split, are_unlike } = pools(&run, asked.is_merged)?;
+        let pools = pools(&run, asked.is_merged)?;
         let Links { far, near, unequal } = links(&run.cluster, &pools, asked.mode);
+        let Pools { all: pools, hosts, are_split, are_unlike } = pools;
         let most_of_worker = MOST_OF_WORKER;
         let mut setting = Self {
             run,
             pools,
+            hosts,
             are_split,
             is_open: are_unlike || asked.is_merged,
             links: far,

@@ -8,12 +8,11 @@
 use std::collections::BTreeSet;
 
 use documents::plan::fleet::RoleDocument::{Aggregated, Decode, Prefill};
-use documents::plan::fleet::are_equal_hosts;
 use ir::diagnostic::Diagnostic;
 use serde_json::{Value, json};
 
-use super::facts::{Facts, facts, is_disaggregated};
-use super::routes::unequal;
+use super::facts::{Facts, facts};
+use super::routes::{hosts_within, unequal};
 use super::source::{DYNAMO, FleetSource, yaml};
 use super::words::{Engine, SGLANG_ENGINE, TRTLLM, TRTLLM_ENGINE, VLLM_ENGINE, engine};
 use crate::format::Export;
@@ -91,14 +90,8 @@ pub(crate) fn dynamo(source: &FleetSource<'_>) -> Result<Export, Diagnostic> {
 pub(super) fn placed(source: &FleetSource<'_>, all: &[Facts<'_>]) -> Diagnostic {
     let message = "Kubernetes chooses the nodes of replicas, not the plan";
     let warning = Diagnostic::warning("places-itself", message);
-    let parts = all.iter().filter(|facts| is_disaggregated(facts.worker)).enumerate();
-    let replicas = parts.flat_map(|(at, facts)| {
-        facts.replicas.iter().map(move |of| (at, of.iter().map(|of| of.host.as_str()).collect()))
-    });
-    let replicas: Vec<(usize, BTreeSet<&str>)> = replicas.collect();
-    let hosts: BTreeSet<&&str> = replicas.iter().flat_map(|of| &of.1).collect();
-    let n_hosts = hosts.len();
-    match are_equal_hosts(replicas) && source.cluster.nodes.len() > 1 {
+    let n_hosts = hosts_within(all).map_or(0, |hosts| hosts.len());
+    match n_hosts > 0 && source.cluster.nodes.len() > 1 {
         true if n_hosts == 1 => warning.hint(
             "run prefill and decode pods on one node: the planned TTFT has KV transfers within a host",
         ),

@@ -1,11 +1,15 @@
 //! What routes requests to the replicas of a fleet.
 
+use std::collections::BTreeSet;
+
 use documents::plan::fleet::RoleDocument::{self, Aggregated, Decode, Prefill};
+use documents::plan::fleet::are_equal_hosts;
 use ir::diagnostic::Diagnostic;
 
-use super::facts::Facts;
+use super::facts::{Facts, is_disaggregated};
 
 /// Where a replica listens.
+#[derive(Clone)]
 pub(super) struct Listens {
     /// What it serves.
     pub(super) role: RoleDocument,
@@ -67,19 +71,55 @@ fn rates(all: &[Facts<'_>]) -> [f64; 2] {
     [rate(Prefill).min(rate(Decode)), rate(Aggregated)]
 }
 
-/// Comment lines about routers, `(for those that hand over, for those that do not)`.
-pub(super) fn lines(all: &[Facts<'_>], routers: [Option<String>; 2]) -> String {
+/// Comment lines about routers, `(for those that hand over, for those that do not)`: where hand-overs stay within equal
+/// hosts, one of the former on each.
+pub(super) fn lines(all: &[Facts<'_>], places: &[Vec<Listens>], routers: Routers) -> String {
     let rates = rates(all);
     let sum: f64 = rates.iter().sum();
-    let is_both = routers.iter().all(Option::is_some);
-    let of = |(router, rate): (Option<String>, f64)| {
-        let share = match is_both && sum > 0.0 {
-            true => format!("{:.0} % of requests: ", 100.0 * rate / sum),
-            false => String::new(),
-        };
-        router.map(|router| format!("# {share}{router}\n"))
+    let [handing, whole] = routers(places);
+    let is_both = handing.is_some() && whole.is_some();
+    let share = |rate: f64| match is_both && sum > 0.0 {
+        true => format!("{:.0} % of requests: ", 100.0 * rate / sum),
+        false => String::new(),
     };
-    routers.into_iter().zip(rates).filter_map(of).collect()
+    let hosts = hosts_within(all).filter(|hosts| hosts.len() > 1).unwrap_or_default();
+    let of_host = |host: &&str| {
+        let on = |of: &Vec<Listens>| of.iter().filter(|at| at.host == **host).cloned().collect();
+        let places: Vec<Vec<Listens>> = places.iter().map(on).collect();
+        let [router, _] = routers(&places);
+        // That of TensorRT-LLM has its servers in a file.
+        router.filter(|own| handing.as_ref() != Some(own)).map(|own| format!("on {host}, {own}"))
+    };
+    let by_host: Vec<String> = hosts.iter().filter_map(of_host).collect();
+    let handing = if by_host.is_empty() { handing.into_iter().collect() } else { by_host };
+    let each = handing.len().max(1) as f64;
+    let handing = handing.into_iter().map(|router| (router, rates[0] / each));
+    let all = handing.chain(whole.map(|router| (router, rates[1])));
+    all.map(|(router, rate)| format!("# {}{router}\n", share(rate))).collect()
+}
+
+/// That a script's only router joins hosts that have one each in the plan.
+pub(super) fn joining(all: &[Facts<'_>], lines: &str) -> Option<Diagnostic> {
+    let n = hosts_within(all).map_or(0, |hosts| hosts.len());
+    (n > 1 && !lines.contains("# on ") && !lines.contains(": on ")).then(|| {
+        let message = format!("the plan has a router on each of {n} hosts, the script one for all");
+        Diagnostic::warning("one-router", message)
+            .hint("start a router on each host with the servers of that host")
+    })
+}
+
+/// Commands of routers, for workers that hand requests over and for those that do not.
+pub(super) type Routers = fn(&[Vec<Listens>]) -> [Option<String>; 2];
+
+/// Hosts of the workers that hand over, where all of it stays within equal hosts.
+pub(super) fn hosts_within<'f>(all: &'f [Facts<'_>]) -> Option<BTreeSet<&'f str>> {
+    let parts = all.iter().filter(|facts| is_disaggregated(facts.worker)).enumerate();
+    let replicas = parts.flat_map(|(at, facts)| {
+        facts.replicas.iter().map(move |of| (at, of.iter().map(|of| of.host.as_str()).collect()))
+    });
+    let replicas: Vec<(usize, BTreeSet<&str>)> = replicas.collect();
+    let hosts = replicas.iter().flat_map(|of| of.1.iter().copied()).collect();
+    are_equal_hosts(replicas).then_some(hosts)
 }
 
 /// That routers share requests out equally where replicas of a role do not serve as many.

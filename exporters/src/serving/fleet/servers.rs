@@ -6,7 +6,7 @@ use ir::diagnostic::Diagnostic;
 use serde_json::json;
 
 use super::facts::{Facts, is_disaggregated};
-use super::routes::{Listens, Ports, addresses};
+use super::routes::{Listens, Ports, Routers, addresses};
 use super::source::yaml;
 use super::words::{Engine, SGLANG_ENGINE, TRTLLM_ENGINE, VLLM_ENGINE};
 
@@ -24,7 +24,7 @@ pub(super) struct Server {
     /// `None` = it is started on one alone.
     pub(super) of_hosts: Option<fn(usize, usize, &str) -> String>,
     /// Commands of routers, for workers that hand requests over and for those that do not.
-    pub(super) routers: fn(&[Vec<Listens>]) -> [Option<String>; 2],
+    pub(super) routers: Routers,
     /// What stands before devices and flags.
     pub(super) before: fn(&[Vec<Listens>]) -> Result<String, Diagnostic>,
     /// The last line.
