@@ -101,18 +101,8 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
         Ok((setting, merged.transpose()?))
     };
     let has_front = request.all;
-    let search = move |(setting, merged): &(Setting, Option<Setting>), control: &Arc<Control>| {
-        let of = |setting: &Setting, share| {
-            let found = find(setting, door, &control.part(share));
-            let fronted =
-                |found| if has_front { with_front(setting, door, found, control) } else { found };
-            found.map(fronted)
-        };
-        let Some(merged) = merged else { return Some((of(setting, SEARCHED), false)) };
-        let found = of(setting, SEARCHED / 2.0);
-        let other = of(merged, SEARCHED);
-        let is_better = is_better((&found, &other), &setting.question());
-        Some(if is_better { (other, true) } else { (found, false) })
+    let search = move |of: &Settings, control: &Arc<Control>| {
+        Some(better_of(of, (door, has_front), control))
     };
     let watch = run.ending(request);
     let run = &mut Run { watch: &watch, follower: run.follower, ..*run };
@@ -155,6 +145,29 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
         }
         screen::of(&setting, report, stop)
     })
+}
+
+/// A setting, and where hosts are in several pools that could be one, the same with these.
+type Settings = (Setting, Option<Setting>);
+
+/// The better fleet of both settings, and whether it is of the second.
+fn better_of(
+    (setting, merged): &Settings,
+    (door, has_front): (&Fleets, bool),
+    control: &Arc<Control>,
+) -> (Result<Found, Refused>, bool) {
+    let of = |setting: &Setting, share| {
+        let found = find(setting, door, &control.part(share));
+        found.map(|found| match has_front {
+            true => with_front(setting, door, found, control),
+            false => found,
+        })
+    };
+    let Some(merged) = merged else { return (of(setting, SEARCHED), false) };
+    let found = of(setting, SEARCHED / 2.0);
+    let other = of(merged, SEARCHED);
+    let is_better = is_better((&found, &other), &setting.question());
+    if is_better { (other, true) } else { (found, false) }
 }
 
 /// Whether a fleet of hosts that are taken for equal ones is better than one within equal hosts; where neither is found,

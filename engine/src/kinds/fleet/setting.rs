@@ -138,6 +138,11 @@ impl Setting {
         run.request = asked.request.clone();
         let stored = run.model.stored.as_ref().and_then(|stored| stored.cache);
         run.request.kv_dtype = stored.map(|dtype| dtype.to_string());
+        Self::on(run, asked, tables)
+    }
+
+    /// The pools of a cluster, and their links.
+    fn on(run: Run, asked: Asked, tables: Option<Tables>) -> Result<Self, Diagnostic> {
         let pools = pools(&run, asked.is_merged)?;
         let Links { far, near, unequal } = links(&run.cluster, &pools, asked.mode);
         let Pools { all: pools, hosts, are_split, are_unlike } = pools;
