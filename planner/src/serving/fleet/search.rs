@@ -302,7 +302,13 @@ impl Search<'_, '_> {
 
     fn ended(self, proof: Option<Proof>, verdict: Verdict, ties_proved: bool) -> Searched {
         let value = self.best.as_ref().map(|(key, _)| key.0.abs());
-        let bounds = [self.counted, self.relaxed, self.solved].into_iter().flatten();
+        // A bound of the solver that says as much as a proof is one only if a second run confirms it.
+        let is_short = |bound: &i128| match self.is_throughput() {
+            true => value.is_none_or(|value| *bound > value),
+            false => value.is_none_or(|value| *bound < value),
+        };
+        let solved = self.solved.filter(is_short);
+        let bounds = [self.counted, self.relaxed, solved].into_iter().flatten();
         let bound = match (verdict, self.is_throughput()) {
             (Verdict::Optimal, _) => value,
             // None serves less than what is known to be served.
