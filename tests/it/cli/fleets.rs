@@ -398,6 +398,13 @@ fn kinds_of_a_host_hand_over_within_it() {
         number(&folder.json("plan.json")["fleet"]["requests_per_s"])
     });
     assert!(two >= 1.99 * one, "{one} {two}");
+    folder.run("export plan.json --target vllm -o vllm.sh").exits(0);
+    let script = folder.read("vllm.sh");
+    for (host, other) in [("a0", "a1"), ("a1", "a0")] {
+        let start = format!("# on {host}, vllm-router");
+        let router = script.lines().find(|line| line.starts_with(&start)).unwrap();
+        assert!(router.contains(&format!("//{host}:")) && !router.contains(&format!("//{other}:")));
+    }
     let apart = asked("apart", "12ms").exits(0).stdout;
     assert!(!apart.contains("router per host"), "{apart}");
 }
