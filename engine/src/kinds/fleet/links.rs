@@ -229,9 +229,7 @@ impl Setting {
                 ),
             ),
             None => (
-                format!(
-                    "`{fast}` joins some devices only: it is not used between others of their hosts"
-                ),
+                format!("`{fast}` joins some devices only: no worker spans devices without a link"),
                 "state a `network`, or the devices that it joins as a cluster of their own"
                     .to_owned(),
             ),

@@ -72,8 +72,12 @@ fn rates(all: &[Facts<'_>]) -> [f64; 2] {
 }
 
 /// Comment lines about routers, `(for those that hand over, for those that do not)`: where hand-overs stay within equal
-/// hosts, one of the former on each.
-pub(super) fn lines(all: &[Facts<'_>], places: &[Vec<Listens>], routers: Routers) -> String {
+/// hosts, one of the former on each, or a warning that the script's only one joins them.
+pub(super) fn lines(
+    all: &[Facts<'_>],
+    places: &[Vec<Listens>],
+    routers: Routers,
+) -> (String, Option<Diagnostic>) {
     let rates = rates(all);
     let sum: f64 = rates.iter().sum();
     let [handing, whole] = routers(places);
@@ -91,21 +95,17 @@ pub(super) fn lines(all: &[Facts<'_>], places: &[Vec<Listens>], routers: Routers
         router.filter(|own| handing.as_ref() != Some(own)).map(|own| format!("on {host}, {own}"))
     };
     let by_host: Vec<String> = hosts.iter().filter_map(of_host).collect();
+    let joining = (hosts.len() > by_host.len()).then(|| {
+        let n = hosts.len();
+        let message = format!("the plan has a router on each of {n} hosts, the script one for all");
+        Diagnostic::warning("one-router", message)
+            .hint("start a router on each host with the servers of that host")
+    });
     let handing = if by_host.is_empty() { handing.into_iter().collect() } else { by_host };
     let each = handing.len().max(1) as f64;
     let handing = handing.into_iter().map(|router| (router, rates[0] / each));
     let all = handing.chain(whole.map(|router| (router, rates[1])));
-    all.map(|(router, rate)| format!("# {}{router}\n", share(rate))).collect()
-}
-
-/// That a script's only router joins hosts that have one each in the plan.
-pub(super) fn joining(all: &[Facts<'_>], lines: &str) -> Option<Diagnostic> {
-    let n = hosts_within(all).map_or(0, |hosts| hosts.len());
-    (n > 1 && !lines.contains("# on ") && !lines.contains(": on ")).then(|| {
-        let message = format!("the plan has a router on each of {n} hosts, the script one for all");
-        Diagnostic::warning("one-router", message)
-            .hint("start a router on each host with the servers of that host")
-    })
+    (all.map(|(router, rate)| format!("# {}{router}\n", share(rate))).collect(), joining)
 }
 
 /// Commands of routers, for workers that hand requests over and for those that do not.

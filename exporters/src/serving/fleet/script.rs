@@ -3,7 +3,7 @@
 use ir::diagnostic::Diagnostic;
 
 use super::facts::{Facts, Share, facts};
-use super::routes::{Listens, joining, lines, listeners, unequal};
+use super::routes::{Listens, lines, listeners, unequal};
 use super::servers::{SGLANG_SERVER, Server, TRTLLM_SERVER, VLLM_SERVER};
 use super::source::{DYNAMO, FleetSource, yaml};
 use crate::format::Export;
@@ -75,8 +75,8 @@ fn written(
     for facts in &all {
         text.push_str(&format!("# {}: {}\n", facts.name, hosts(&facts.replicas)));
     }
-    let routers = lines(&all, &places, server.routers);
-    warnings.extend(joining(&all, &routers));
+    let (routers, joining) = lines(&all, &places, server.routers);
+    warnings.extend(joining);
     text.push_str(&routers);
     text.push_str(&(server.before)(&places)?);
     text.push_str("of_host=()\ncase \"$1/$2/${NODE_RANK-}\" in\n");
