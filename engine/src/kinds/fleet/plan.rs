@@ -176,7 +176,7 @@ fn is_better(
     (found, merged): (&Result<Found, Refused>, &Result<Found, Refused>),
     question: &Question<'_>,
 ) -> bool {
-    let (Ok(found), Ok(merged)) = (found, merged) else { return false };
+    let (Ok(found), Ok(merged)) = (found, merged) else { return found.is_err() && merged.is_ok() };
     match (&found.judged, &merged.judged) {
         (Some(_), Some(_)) => search::is_before(question, &merged.answer, &found.answer),
         (found, _) => found.is_none(),
