@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use documents::plan::PlanDocument;
-use documents::plan::sharding::{PlacementDocument, ShardedOpDocument, ShardingDocument};
+use documents::plan::sharding::{
+    AxisDocument, PlacementDocument, ShardedOpDocument, ShardingDocument, split,
+};
 use ir::diagnostic::Diagnostic;
 use serde_json::{Map, Value, json};
 
@@ -108,25 +110,29 @@ fn axes(sharding: &ShardingDocument) -> Vec<&str> {
     sharding.mesh.iter().map(|axis| axis.axis.as_str()).collect()
 }
 
-/// The dimension that an axis splits.
-fn split(part: &str) -> Option<usize> {
-    part.strip_prefix("S(")?.strip_suffix(')')?.parse().ok()
+/// By dimension the axes that split it, the one that does so first first, as a `PartitionSpec` takes them; none of
+/// partial sums.
+fn spec(mesh: &[AxisDocument], placement: &PlacementDocument) -> Option<Vec<Value>> {
+    if placement.iter().any(|part| part == "P") {
+        return None;
+    }
+    Some(by_dim(mesh, placement).into_iter().map(argument).collect())
 }
 
-/// By dimension the axes that split it, the outermost first, as a `PartitionSpec` takes them; none of partial sums.
-fn spec(axes: &[&str], placement: &PlacementDocument) -> Option<Vec<Value>> {
-    let mut all: Vec<Vec<&str>> = Vec::new();
-    for (axis, part) in axes.iter().zip(placement) {
-        match split(part) {
-            Some(dim) => {
-                all.resize(all.len().max(dim + 1), Vec::new());
-                all[dim].push(axis);
-            }
-            None if part == "P" => return None,
-            None => {}
-        }
+fn by_dim<'m>(mesh: &'m [AxisDocument], placement: &PlacementDocument) -> Vec<Vec<&'m str>> {
+    let mut all: Vec<Vec<&AxisDocument>> = Vec::new();
+    for (axis, part) in mesh.iter().zip(placement).rev() {
+        let Some((dim, before)) = split(part) else { continue };
+        let dim = usize::from(dim);
+        all.resize(all.len().max(dim + 1), Vec::new());
+        // Later axes of so many devices come first.
+        let product = |n: usize| all[dim][..n].iter().map(|of| of.size).product::<u64>();
+        let at = (0..all[dim].len()).find(|n| product(*n) >= u64::from(before));
+        let at = at.unwrap_or(all[dim].len());
+        all[dim].insert(at, axis);
     }
-    Some(all.into_iter().map(argument).collect())
+    let names = |of: Vec<&'m AxisDocument>| of.into_iter().map(|axis| axis.axis.as_str()).collect();
+    all.into_iter().map(names).collect()
 }
 
 fn argument(axes: Vec<&str>) -> Value {
@@ -139,12 +145,12 @@ fn argument(axes: Vec<&str>) -> Value {
 
 /// Parameters and inputs of a graph by their names.
 fn of_graph(sharding: &ShardingDocument) -> Vec<Value> {
-    let axes = axes(sharding);
+    let axes = &sharding.mesh;
     let sources = sharding.ops.iter().filter(|op| op.inputs.is_empty());
     let rule = |op: &ShardedOpDocument| {
         let name = op.tensors.first().unwrap_or(&op.op);
         let path = format!("^{}$", name.replace('.', r"\."));
-        Some(rule(&path, &spec(&axes, op.outputs.first()?)?))
+        Some(rule(&path, &spec(axes, op.outputs.first()?)?))
     };
     sources.filter_map(rule).collect()
 }
@@ -156,7 +162,7 @@ fn rule(path: &str, spec: &[Value]) -> Value {
 
 /// Weights of layers, by the path of a checkpoint.
 fn of_layers(sharding: &ShardingDocument) -> Result<Vec<Value>, Diagnostic> {
-    let axes = axes(sharding);
+    let axes = &sharding.mesh;
     // By layers, then by name in them, what lies at rest where.
     let mut weights: BTreeMap<&str, BTreeMap<&str, &PlacementDocument>> = BTreeMap::new();
     for op in sharding.ops.iter().filter(|op| op.inputs.is_empty()) {
@@ -185,7 +191,7 @@ fn of_layers(sharding: &ShardingDocument) -> Result<Vec<Value>, Diagnostic> {
                 )));
             }
             let path = format!("{}{}", numbers(layers), row.path);
-            rules.push(rule(&path, &turned(&axes, parts[0], row)?));
+            rules.push(rule(&path, &turned(axes, parts[0], row)?));
         }
         if let Some(name) = of.keys().find(|name| !named.contains(*name)) {
             return Err(cannot(&format!("`{name}.weight`, which has no name in a checkpoint")));
@@ -212,24 +218,19 @@ fn numbers(layers: &str) -> String {
 
 /// The spec of a weight as a checkpoint has it.
 fn turned(
-    axes: &[&str],
+    mesh: &[AxisDocument],
     placement: &PlacementDocument,
     row: &Weight,
 ) -> Result<Vec<Value>, Diagnostic> {
-    let by_dim = |dim: &u8| {
-        let of = axes.iter().zip(placement);
-        let of = of.filter(|(_, part)| split(part) == Some(usize::from(*dim)));
-        argument(of.map(|(axis, _)| *axis).collect())
-    };
-    let is_other = |part: &&String| {
-        split(part).is_some_and(|dim| row.dims.iter().all(|of| usize::from(*of) != dim))
-    };
+    let all = by_dim(mesh, placement);
+    let of_dim = |dim: &u8| argument(all.get(usize::from(*dim)).cloned().unwrap_or_default());
+    let is_other = |part: &&String| split(part).is_some_and(|(dim, _)| !row.dims.contains(&dim));
     if let Some(part) = placement.iter().find(is_other) {
         let name = row.names[0];
         return Err(cannot(&format!("`{name}.weight` in parts of {part}, within heads"))
             .hint(format!("such as --pin '{name}.weight=S(0)'")));
     }
-    Ok(row.dims.iter().map(by_dim).collect())
+    Ok(row.dims.iter().map(of_dim).collect())
 }
 
 fn cannot(what: &str) -> Diagnostic {
@@ -246,11 +247,11 @@ fn is_forward(op: &&ShardedOpDocument) -> bool {
 
 /// What forward ops leave, as it is produced; partial sums as their first consumer reads them.
 fn activations(sharding: &ShardingDocument) -> Map<String, Value> {
-    let axes = axes(sharding);
+    let axes = &sharding.mesh;
     let mut read: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
     for op in sharding.ops.iter().filter(is_forward) {
         for (tensor, placement) in op.tensors.iter().zip(&op.inputs) {
-            if let Some(spec) = spec(&axes, placement) {
+            if let Some(spec) = spec(axes, placement) {
                 read.entry(tensor).or_insert(spec);
             }
         }
@@ -258,7 +259,7 @@ fn activations(sharding: &ShardingDocument) -> Map<String, Value> {
     let mut all = Map::new();
     for op in sharding.ops.iter().filter(is_forward).filter(|op| !op.op.ends_with(".weight")) {
         for (tensor, placement) in op.tensors.iter().skip(op.inputs.len()).zip(&op.outputs) {
-            let of = spec(&axes, placement).or_else(|| read.get(tensor.as_str()).cloned());
+            let of = spec(axes, placement).or_else(|| read.get(tensor.as_str()).cloned());
             if let Some(of) = of {
                 all.insert(tensor.clone(), json!(of));
             }
@@ -269,16 +270,14 @@ fn activations(sharding: &ShardingDocument) -> Map<String, Value> {
 
 /// By op and tensor what forward ops read otherwise than it is produced, with weights as they are computed with.
 fn reads(sharding: &ShardingDocument) -> Map<String, Value> {
-    let axes = axes(sharding);
+    let axes = &sharding.mesh;
     let mut produced: BTreeMap<&str, &PlacementDocument> = BTreeMap::new();
     let mut all = Map::new();
     for op in sharding.ops.iter().filter(is_forward) {
         let outputs = op.tensors.iter().skip(op.inputs.len()).zip(&op.outputs);
         let others: Map<String, Value> = (op.tensors.iter().zip(&op.inputs))
             .filter(|(tensor, placement)| produced.get(tensor.as_str()) != Some(placement))
-            .filter_map(|(tensor, placement)| {
-                Some((tensor.clone(), json!(spec(&axes, placement)?)))
-            })
+            .filter_map(|(tensor, placement)| Some((tensor.clone(), json!(spec(axes, placement)?))))
             .collect();
         if !others.is_empty() {
             all.insert(op.op.clone(), Value::Object(others));
@@ -290,8 +289,6 @@ fn reads(sharding: &ShardingDocument) -> Map<String, Value> {
 
 #[cfg(test)]
 mod tests {
-    use documents::plan::sharding::AxisDocument;
-
     use super::*;
 
     /// Weights of layers at rest on `host` and `device`.
@@ -315,6 +312,7 @@ mod tests {
     fn weights_are_those_of_a_checkpoint() {
         let plan = sharding(&[
             ("embedding", ["S(1)", "S(1)"]),
+            ("head", ["_S(0,2)", "S(0)"]),
             ("layers.0-1.attention.q", ["S(0)", "S(1)"]),
             ("layers.0-1.attention.o", ["S(2)", "S(0)"]),
             ("layers.0-1.mlp.up", ["R", "S(1)"]),
@@ -323,6 +321,7 @@ mod tests {
         let rules = of_layers(&plan).unwrap();
         for (end, wanted) in [
             (r"(embed_tokens|wte)\.weight$", json!([null, ["host", "device"]])),
+            (r"lm_head\.weight$", json!([["device", "host"], null])),
             (r"self_attn\.q(_b)?_proj\.weight$", json!(["device", "host"])),
             (r"self_attn\.o_proj\.weight$", json!(["host", "device"])),
             (r"mlp\.up_proj\.weight$", json!(["device", null])),

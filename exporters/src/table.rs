@@ -156,7 +156,7 @@ const TARGETS: &[Target] = &[
     Target {
         name: "layer-ranges",
         file_name: "layers.json",
-        summary: "device and layers of each stage of a pipeline that serves",
+        summary: "device and layers of each stage of an inference pipeline",
         takes: &[takes(Writer::Stages(|source| Ok(stages::ranges(source))))],
     },
     Target {

@@ -55,7 +55,7 @@ impl PlanKind {
             Self::Given => "an instance with given costs",
             Self::Experts | Self::Slots => "a placement of experts",
             Self::Streams | Self::Groups | Self::NanoBatches => "a plan of streams",
-            Self::Inference => "a pipeline that serves",
+            Self::Inference => "an inference pipeline",
             Self::Gradients => "a plan of gradients",
             Self::Fleet => "a fleet of serving workers",
             Self::Sharding => "a sharding",

@@ -14,7 +14,20 @@ pub struct AxisDocument {
 }
 
 /// By axis what it does to a tensor: `R` for replicated, `S(1)` for split along dimension 1, `P` for partial sums.
+/// `_S(1,8)` is split along dimension 1 after a later axis of 8 devices (`_StridedShard` of DTensor).
 pub type PlacementDocument = Vec<String>;
+
+/// The dimension that an axis splits, and the number of devices of later axes that split it before; none of other
+/// placements.
+#[must_use]
+pub fn split(text: &str) -> Option<(u8, u32)> {
+    let inside = |start: &str| text.strip_prefix(start)?.strip_suffix(')');
+    match (inside("S("), inside("_S(").and_then(|text| text.split_once(','))) {
+        (Some(dim), _) => Some((dim.parse().ok()?, 1)),
+        (None, Some((dim, before))) => Some((dim.parse().ok()?, before.parse().ok()?)),
+        (None, None) => None,
+    }
+}
 
 /// An op, or without inputs a parameter or an input of the step. `layers.*` are all layers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -291,10 +291,9 @@ pub fn no_effect(settings: &LaunchSettings) -> impl Iterator<Item = Diagnostic> 
 pub fn not_planned(settings: &LaunchSettings) -> Option<Diagnostic> {
     let all: Vec<String> = settings.not_planned.iter().cloned().collect();
     let message = match all.len() {
-        1 => "1 setting is in no plan".to_owned(),
-        n => format!("{n} settings are in no plan"),
+        1 => "1 setting is not modelled".to_owned(),
+        n => format!("{n} settings are not modelled"),
     };
     let warning = Diagnostic::warning("not-planned", message).fact("settings", all);
-    (!settings.not_planned.is_empty())
-        .then(|| warning.hint("time and memory are priced without them"))
+    (!settings.not_planned.is_empty()).then(|| warning.hint("time and memory do not count them"))
 }

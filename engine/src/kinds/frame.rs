@@ -355,7 +355,7 @@ pub fn found<K: Kind, F: Serialize>(
         let target = target.or(screen.target.map(str::to_owned));
         let is_new = |target: &&String| !request.exports.contains(target);
         target.iter().filter(is_new).for_each(|target| screen.export(target));
-        screen.next(|plan| format!("meshwright explain {plan}"), "where each second goes");
+        screen.next(|plan| format!("meshwright explain {plan}"), K::EXPLAINED);
         run.page.screen(screen);
     })
 }

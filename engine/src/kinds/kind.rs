@@ -170,6 +170,8 @@ pub trait Kind: Sized {
     const CHECK_SUBJECT: ChecksSubject = |_| Ok(());
     /// Explains.
     const EXPLAIN: Explains<Self>;
+    /// What explaining shows.
+    const EXPLAINED: &'static str = "where each second goes";
     /// Whether its plans have steps, which `simulate` replays.
     const HAS_STEPS: bool = true;
 

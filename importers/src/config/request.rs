@@ -198,7 +198,7 @@ pub(super) fn held_dtype(
     }
     let is_quantized = Quantization::read(fields)?.0.is_some();
     let assumed = if is_quantized { DType::Bf16 } else { DType::F32 };
-    let message = format!("the config states no type of its weights: {assumed} is assumed");
+    let message = format!("the config states no compute type: assumed {assumed}");
     let warning = Diagnostic::warning(ASSUMED, message).fact("assumed", assumed.name());
     warnings.push(warning.hint("state it with --dtype, such as --dtype bf16"));
     Ok((assumed, warnings))

@@ -352,7 +352,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         decides: &[Field::Partition],
         options: &[],
         paper: "none; cuts of one order: Pinar and Aykanat, JPDC 64(8), 2004",
-        summary: "a pipeline that serves on devices of any kinds: which, in which order, and their blocks",
+        summary: "an inference pipeline on devices of any kinds: which devices, in which order, and their blocks",
         doors: &[&Serves(serving_pipeline::solve, Bound)],
     },
     Entry {

@@ -146,7 +146,7 @@ fn model(n_layers: usize, is_tied: bool) -> Graph {
 
 pub(super) fn mesh(axes: &[(u64, f64, f64)]) -> (Mesh, Rings) {
     let axis = |of: &(u64, f64, f64)| Axis { name: "axis".to_owned(), size: of.0 };
-    let mesh = Mesh { axes: axes.iter().map(axis).collect() };
+    let mesh = Mesh { axes: axes.iter().map(axis).collect(), is_ordered: false };
     let prices = Rings {
         flops_per_s: 400e12,
         memory_bytes_per_s: 2e12,

@@ -213,8 +213,14 @@ impl Graph {
             else {
                 continue;
             };
-            let least = found.entry(placements).or_insert(f64::INFINITY);
-            *least = least.min(seconds);
+            let orders = match mesh.is_ordered {
+                true => mesh.orders(&placements),
+                false => vec![placements],
+            };
+            for placements in orders {
+                let least = found.entry(placements).or_insert(f64::INFINITY);
+                *least = least.min(seconds);
+            }
         }
         let of = |(placements, seconds)| Strategy { placements, seconds };
         found.into_iter().map(of).collect()
@@ -233,7 +239,7 @@ impl Graph {
                 let tensor = operands().nth(*operand).copied().unwrap_or_default();
                 let whole = self.tensors[tensor].dims[usize::from(*dim)];
                 let split = mesh.axes.iter().zip(&placements[*operand]);
-                let split = split.filter(|(_, part)| **part == Part::Split(*dim));
+                let split = split.filter(|(_, part)| part.split() == Some(*dim));
                 split.fold(whole, |size, (axis, _)| size / axis.size.max(1))
             };
             of.iter().map(local).fold(1, u64::saturating_mul)
@@ -302,7 +308,7 @@ impl Graph {
             *dims.get_mut(usize::from(statistics.dim))? = 1;
             let mut placement = placements[statistics.operand].clone();
             for part in &mut placement {
-                if *part == Part::Split(statistics.dim) {
+                if part.split() == Some(statistics.dim) {
                     *part = Part::Replicated;
                 }
             }

@@ -16,6 +16,7 @@ use super::bound;
 use super::graph::Graph;
 use super::mesh::{Mesh, Placement, Prices};
 use super::net::UNIT_S;
+use super::price::Tables;
 use super::relaxation::{Program, Row};
 use super::space::Space;
 
@@ -110,9 +111,8 @@ impl Columns<'_> {
     fn resharding(&self, tensor: usize, (from, to): (&Placement, &Placement)) -> Option<f64> {
         let tensor = &self.space.graph.tensors[tensor];
         let of = (&tensor.dims[..], tensor.element_bytes);
-        let found = self.space.mesh.resharding(self.space.prices, of, (from, to))?;
-        let is_allowed = found.1.iter().all(|(_, of)| !self.space.graph.without.contains(of));
-        is_allowed.then_some(found.0)
+        let without = &self.space.graph.without;
+        self.space.mesh.resharding(self.space.prices, of, (from, to), without).map(|of| of.0)
     }
 
     fn program(&self) -> Program {
@@ -258,6 +258,7 @@ pub(super) fn enumerated(
     if n > most {
         return None;
     }
+    let mut tables = Tables::default();
     let choice = |number: usize| {
         let mut rest = number;
         let of = |count: usize| {
@@ -276,10 +277,10 @@ pub(super) fn enumerated(
         };
         budget.tensors.iter().map(of_tensor).sum()
     };
-    let seconds = |number| {
-        let of = space.sharding(&choice(number))?;
+    let mut seconds = |number| {
+        let of = space.sharding(&choice(number), &mut tables)?;
         let is_within = |budget: &super::graph::Budget| bytes(budget, &of) <= budget.most_bytes;
         graph.budgets.iter().all(is_within).then_some(of.seconds)
     };
-    Some((0..n).filter_map(seconds).reduce(f64::min))
+    Some((0..n).filter_map(&mut seconds).reduce(f64::min))
 }

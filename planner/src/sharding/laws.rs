@@ -115,7 +115,8 @@ fn no_choice_is_better_and_bounds_meet_the_best() {
         let n_ops = 2 + dice.below(7);
         let mut graph = random(&mut dice, n_ops);
         let n_axes = [1, 1, 1, 2, 2, 3][dice.below(6)];
-        let (mesh, prices) = mesh(&dice.axes(n_axes));
+        let (mut mesh, prices) = mesh(&dice.axes(n_axes));
+        mesh.is_ordered = dice.below(2) == 0;
         if dice.below(4) == 0 {
             limited(&mut dice, &mut graph);
         }
@@ -143,7 +144,8 @@ fn the_whole_program_has_the_same_optimum() {
         let n_ops = 1 + dice.below(8);
         let mut graph = layered(&mut dice, n_ops);
         let n_axes = 1 + usize::from(dice.below(4) == 0);
-        let (mesh, prices) = mesh(&dice.axes(n_axes));
+        let (mut mesh, prices) = mesh(&dice.axes(n_axes));
+        mesh.is_ordered = dice.below(2) == 0;
         if dice.below(3) == 0 {
             limited(&mut dice, &mut graph);
         }

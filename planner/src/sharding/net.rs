@@ -97,7 +97,7 @@ impl Net {
         for links in equal(space, links(space)?) {
             let tensor = &space.graph.tensors[links[0].tensor];
             let of = (&tensor.dims[..], tensor.element_bytes);
-            let table = tables.of((space.mesh, space.prices), of);
+            let table = tables.of((space.mesh, space.prices), of, &space.graph.without);
             let table = table.ok_or_else(|| Refused::TooLarge(tensor.name.clone()))?;
             net.add(space, table, &links);
         }
@@ -107,7 +107,7 @@ impl Net {
     /// Adds the uses of a group.
     fn add(&mut self, space: &Space<'_>, table: &Table, links: &[Link]) {
         let codes = |(op, operand): (usize, usize)| -> Vec<usize> {
-            space.strategies[op].iter().map(|of| table.code(&of.placements[operand])).collect()
+            space.strategies[op].iter().map(|of| table.number(&of.placements[operand])).collect()
         };
         let wanted: Vec<Vec<usize>> = links.iter().map(|link| codes(link.to)).collect();
         let produced = codes(links[0].from);
@@ -120,7 +120,7 @@ impl Net {
             Copies::Last if from == to => 0.0,
             Copies::Last => f64::INFINITY,
             _ => {
-                let seconds = table.seconds(from, to, &space.graph.without);
+                let seconds = table.seconds(from, to);
                 f64::from(times) * space.graph.tensors[tensor].exposed * seconds / UNIT_S
             }
         };

@@ -85,7 +85,7 @@ mod tests {
 
     fn mesh(sizes: &[u64]) -> Mesh {
         let axis = |size: &u64| Axis { name: String::new(), size: *size };
-        Mesh { axes: sizes.iter().map(axis).collect() }
+        Mesh { axes: sizes.iter().map(axis).collect(), is_ordered: true }
     }
 
     /// Hosts of eight: the last axis has neighbours.

@@ -12,15 +12,18 @@ use crate::run::Control;
 /// What searches on the same mesh begin with.
 #[derive(Default)]
 pub(super) struct Known {
-    tables: Tables,
+    /// Prices of resharding where the order of axes counts, and where it does not.
+    tables: [Tables; 2],
     /// The search before, where the next one differs by its prices and rows of memory alone.
     before: Before,
+    /// The same of searches in which the order of axes counts.
+    ordered: Before,
 }
 
 impl Known {
     /// Has the next search begin anew, but for prices of resharding.
     pub(super) fn forget(&mut self) {
-        self.before.duals = None;
+        (self.before.duals, self.ordered.duals) = (None, None);
     }
 
     /// Has searches end at a bound.
@@ -56,19 +59,62 @@ pub(super) fn again(
     control: &Control,
     known: &mut Known,
 ) -> Result<Sharding, Refused> {
-    let mut space = Space::of(graph, mesh, prices)?;
-    let net = Net::of(&space, &mut known.tables)?;
+    let free = Mesh { is_ordered: false, ..mesh.clone() };
+    let Known { tables: [tables, any], before, ordered } = known;
+    let space = Space::of(graph, &free, prices)?;
+    let found = searched(&space, any, before, control)?;
+    if !mesh.is_ordered || mesh.axes.len() < 2 {
+        return Ok(found.1);
+    }
+    let of_any = found.1;
+    let space = space.ordered(mesh, &found.0);
+    let (_, best) = searched(&space, tables, &mut Before::default(), control)?;
+    let with_bound = |sharding: Sharding, bound_s: f64| {
+        let bound_s = bound_s.min(sharding.seconds);
+        Sharding {
+            bound_s,
+            n_columns: of_any.n_columns,
+            n_strategies: of_any.n_strategies,
+            ..sharding
+        }
+    };
+    let enough = of_any.seconds * (1.0 + control.limits().gap + ORDERED);
+    if best.seconds <= enough || control.stop().is_some() {
+        return Ok(with_bound(best, of_any.bound_s));
+    }
+    let space = Space::of(graph, mesh, prices)?;
+    match searched(&space, tables, ordered, control) {
+        Ok((_, other)) => {
+            let bound_s = other.bound_s.max(of_any.bound_s);
+            let other = if other.seconds < best.seconds { other } else { best };
+            Ok(with_bound(other, bound_s))
+        }
+        Err(_) => Ok(with_bound(best, of_any.bound_s)),
+    }
+}
+
+/// Part of the cost that orders of axes may add without a search of their own.
+const ORDERED: f64 = 1e-9;
+
+/// The best of a space: numbers of its strategies, and what they are.
+fn searched(
+    space: &Space<'_>,
+    tables: &mut Tables,
+    before: &mut Before,
+    control: &Control,
+) -> Result<(Vec<usize>, Sharding), Refused> {
+    let net = Net::of(space, tables)?;
     let (n_columns, n_strategies) = (net.n_columns(), net.n_strategies());
     let all = space.strategies.iter().map(|of| vec![true; of.len()]).collect();
     let possible: Vec<Vec<usize>> = net.possible(all).iter().map(|of| numbers(of)).collect();
     if possible.iter().any(Vec::is_empty) {
         return Err(Refused::Infeasible);
     }
-    space = space.only(&possible);
-    let found = search::best(net.only(&possible).0, &mut known.before, control)?;
-    let sharding = space.sharding(&found.chosen).ok_or(Refused::NotSolved)?;
+    let found = search::best(net.only(&possible).0, before, control)?;
+    let chosen: Vec<usize> = possible.iter().zip(&found.chosen).map(|(of, at)| of[*at]).collect();
+    let sharding = space.sharding(&chosen, tables).ok_or(Refused::NotSolved)?;
     let bound_s = (found.bound * UNIT_S).min(sharding.seconds);
-    Ok(Sharding { bound_s, n_columns, n_strategies, ..sharding })
+    Ok((chosen, Sharding { bound_s, n_columns, n_strategies, ..sharding }))
 }
 
 /// What strategies take that are stated by the placements of each op's inputs and outputs, without a bound.
@@ -84,7 +130,8 @@ pub fn stated(
 ) -> Result<Sharding, Refused> {
     let graph = &Graph { tied: Vec::new(), ..graph.clone() };
     let space = Space::of(graph, mesh, prices)?;
-    space.sharding(&chosen(&space, placements)?).ok_or(Refused::Infeasible)
+    let chosen = chosen(&space, placements)?;
+    space.sharding(&chosen, &mut Tables::default()).ok_or(Refused::Infeasible)
 }
 
 /// Numbers of the strategies of stated placements, where each op has its own.
@@ -113,11 +160,13 @@ pub fn alternatives(
         Ok::<_, Refused>((space, chosen))
     };
     let Ok((space, mut chosen)) = found() else { return Vec::new() };
-    let strategies = space.strategies[op].iter().cloned().enumerate();
+    let (strategies, mut tables) =
+        (space.strategies[op].iter().cloned().enumerate(), Tables::default());
     strategies
         .map(|(at, strategy)| {
             chosen[op] = at;
-            (strategy, space.sharding(&chosen).map_or(f64::INFINITY, |of| of.seconds))
+            let sharding = space.sharding(&chosen, &mut tables);
+            (strategy, sharding.map_or(f64::INFINITY, |of| of.seconds))
         })
         .collect()
 }

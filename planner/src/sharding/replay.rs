@@ -353,7 +353,7 @@ impl<'a> Lowered<'a> {
             let ahead = self.ends.len().checked_sub(AHEAD);
             after.extend(ahead.map(|at| self.ends[at]));
         }
-        let is_split = |of: &Placement| of.iter().any(|part| matches!(part, Part::Split(_)));
+        let is_split = |of: &Placement| of.iter().any(|part| part.split().is_some());
         let (whole_s, mut beside_s) = (seconds, seconds);
         match self.parameters[tensor] {
             Some(_) if is_split(from) || is_split(to) => beside_s *= self.overlap.shared,

@@ -6,6 +6,7 @@ use std::collections::btree_map::Entry;
 use super::answer::{Refused, Sharding, Step};
 use super::graph::{Graph, Op, Strategy};
 use super::mesh::{Mesh, Placement, Prices};
+use super::price::Tables;
 
 /// Graph, mesh and prices with strategies of all ops.
 #[derive(Clone)]
@@ -75,16 +76,19 @@ impl<'a> Space<'a> {
         self.producer[tensor].ok_or_else(|| Refused::Producer(name()))
     }
 
-    /// The space of some strategies of each choice, by number.
-    pub(super) fn only(&self, chosen: &[Vec<usize>]) -> Self {
-        let of = self.strategies.iter().zip(chosen);
-        let strategies = of.map(|(of, chosen)| chosen.iter().map(|at| of[*at].clone()).collect());
-        let (choice, producer) = (self.choice.clone(), self.producer.clone());
-        Self { choice, strategies: strategies.collect(), producer, ..*self }
+    /// The space of chosen strategies in each order of axes.
+    pub(super) fn ordered(&self, mesh: &'a Mesh, chosen: &[usize]) -> Self {
+        let of_choice = |(of, at): (&Vec<Strategy>, &usize)| {
+            let Strategy { placements, seconds } = &of[*at];
+            let orders = mesh.orders(placements).into_iter();
+            orders.map(|placements| Strategy { placements, seconds: *seconds }).collect()
+        };
+        let strategies = self.strategies.iter().zip(chosen).map(of_choice).collect();
+        Self { mesh, strategies, ..self.clone() }
     }
 
     /// What a choice of strategies costs; none where a tensor reaches no use.
-    pub(super) fn sharding(&self, chosen: &[usize]) -> Option<Sharding> {
+    pub(super) fn sharding(&self, chosen: &[usize], tables: &mut Tables) -> Option<Sharding> {
         let of_choice = |choice: &usize| self.strategies[*choice][chosen[*choice]].clone();
         let strategies: Vec<Strategy> = self.choice.iter().map(of_choice).collect();
         let of_op = |tensor: usize| {
@@ -116,7 +120,7 @@ impl<'a> Space<'a> {
             {
                 let key = (tensor, from, to, times, is_later);
                 if let Entry::Vacant(place) = steps.entry(key) {
-                    place.insert(self.step(tensor, (from, to), times)?);
+                    place.insert(self.step(tensor, (from, to), times, tables)?);
                 }
             }
         }
@@ -134,14 +138,15 @@ impl<'a> Space<'a> {
         number: usize,
         (from, to): (&Placement, &Placement),
         times: u32,
+        tables: &mut Tables,
     ) -> Option<Step> {
         let tensor = &self.graph.tensors[number];
         let of = (&tensor.dims[..], tensor.element_bytes);
-        let (seconds, collectives) = self.mesh.resharding(self.prices, of, (from, to))?;
-        let is_allowed = collectives.iter().all(|(_, of)| !self.graph.without.contains(of));
+        let table = tables.of((self.mesh, self.prices), of, &self.graph.without)?;
+        let (seconds, collectives) = table.way(from, to)?;
         let seconds = tensor.exposed * seconds;
         let [from, to] = [from.clone(), to.clone()];
-        is_allowed.then_some(Step { tensor: number, from, to, collectives, seconds, times })
+        Some(Step { tensor: number, from, to, collectives, seconds, times })
     }
 
     /// Copies of the op that produces a tensor.

@@ -208,7 +208,7 @@ pub fn named(graph: &Graph, mesh: &Mesh, strategies: &[Strategy]) -> Option<Temp
             op.by_axis.iter().enumerate().all(|(axis, allowed)| {
                 let has = |at: &usize| {
                     let parts = op.rules[*at].parts.iter().zip(&strategy.placements);
-                    parts.into_iter().all(|(part, placement)| *part == placement[axis])
+                    parts.into_iter().all(|(part, placement)| *part == placement[axis].unordered())
                 };
                 allowed.iter().any(has)
             })

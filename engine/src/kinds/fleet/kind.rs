@@ -43,6 +43,7 @@ impl Kind for Fleet {
     const CHECK_SUBJECT: ChecksSubject = check_subject;
     const PLAN: Plans = plan::plan;
     const EXPLAIN: Explains<Self> = explain::explain;
+    const EXPLAINED: &'static str = "rate and memory of each worker";
     const HOLDS_CLAIMS: bool = false;
 
     type Setting = Setting;

@@ -10,7 +10,7 @@ use planner::serving::serving_fleet::{Answer, FleetReplay, Link, Reason, Shortfa
 use super::plan::Suffices;
 use super::pools::Pool;
 use super::setting::{Setting, stated};
-use super::words::{self, degrees, latency, per_second};
+use super::words::{self, degrees, four_digits, latency, per_second};
 use crate::answer::nothing_fits::exceeded;
 use crate::inputs::load;
 
@@ -83,11 +83,13 @@ fn too_large(setting: &Setting, short: &Shortfall) -> Diagnostic {
     match &short.smallest {
         Some((devices, shape)) => {
             let fact = format!("{devices} x {} ({})", pool.kind, degrees(shape));
-            error.fact("smallest", fact).hint(format!(
-                "{devices} devices of this kind hold the model and one request: name a cluster of them"
-            ))
+            error
+                .fact("smallest", fact)
+                .hint(format!("{devices} devices of this kind fit the model and one request"))
         }
-        None => error.hint("give a quantised checkpoint, or name devices of more memory"),
+        None => {
+            error.hint("give the config of a quantised checkpoint, or name devices of more memory")
+        }
     }
 }
 
@@ -225,22 +227,25 @@ fn too_few(
         Some(bound) if is_bound => bound,
         _ => most.requests_per_s,
     });
-    let within = match setting.asked.promises.ttft_s.or(setting.asked.promises.tpot_s) {
-        Some(_) => " within the promised latencies",
-        None => "",
-    };
+    let promises = &setting.asked.promises;
+    let limits = [("TTFT", promises.ttft_s), ("TPOT", promises.tpot_s)];
+    let limits =
+        limits.into_iter().filter_map(|(of, most)| Some(format!("{of} {}", latency(most?))));
+    let limits = limits.collect::<Vec<_>>().join(", ");
+    let within = if limits.is_empty() { limits } else { format!(" within {limits}") };
+    let shown = if is_bound { four_digits(served, f64::ceil) } else { per_second(served) };
     let asked = match (traffic.rate, traffic.concurrency) {
-        (None, Some(n)) => format!("{served:.3} requests/s, and {n} concurrent requests make more"),
-        (rate, _) => format!("{served:.3} of {} requests/s", per_second(rate.unwrap_or(0.0))),
+        (None, Some(n)) => format!("{shown} requests/s, and {n} concurrent requests make more"),
+        (rate, _) => format!("{shown} of {} requests/s", per_second(rate.unwrap_or(0.0))),
     };
     let message = match served > 0.0 {
         // Unequal hosts, with a router each, may serve more together.
         true if !is_bound => {
-            format!("found no fleet of {devices} for more than {asked}{within} ({settings})")
+            format!("the best fleet found on {devices} serves {asked}{within} ({settings})")
         }
         true => format!("too few devices: {devices} serve at most {asked}{within} ({settings})"),
         false => {
-            format!("found no fleet of {devices} for {}{within} ({settings})", traffic.demand())
+            format!("no fleet found on {devices} for {}{within} ({settings})", traffic.demand())
         }
     };
     let error = Diagnostic::error(blame, "no-fleet", message)
@@ -248,10 +253,18 @@ fn too_few(
         .fact("based_on", format!("{}, no interval", setting.costs_from()));
     let error = most.iter().fold(error, |error, most| error.fact("best", most.workers.clone()));
     let Some(enough) = enough else { return without_enough(setting, error, served) };
-    let fewer = if served > 0.0 { ", or fewer requests" } else { "" };
-    error
-        .fact("devices_needed", enough.n_devices)
-        .hint(format!("{}{fewer}", sufficient(setting, enough, n_devices)))
+    let error =
+        error.fact("devices_needed", enough.n_devices).hint(sufficient(setting, enough, n_devices));
+    // Of other arrivals a little less is sure.
+    let found = most.as_ref().map_or(0.0, |most| 0.98 * most.requests_per_s);
+    let scale = 10_f64.powf(2.0 - found.max(1e-9).log10().floor());
+    match traffic.rate {
+        Some(_) if found > 0.0 => {
+            let rate = per_second((found * scale).floor() / scale);
+            error.hint(format!("--rate {rate} fits on these devices"))
+        }
+        _ => error,
+    }
 }
 
 /// What helps where no number of devices that was tried is enough.
@@ -289,7 +302,12 @@ fn sufficient(setting: &Setting, enough: &Suffices, n_devices: u64) -> String {
         false => "",
     };
     let per_host = setting.pools.iter().map(|pool| pool.hosts[0].len()).max().unwrap_or(1);
-    format!(
-        "{n} devices of these kinds, on hosts of {per_host}, serve them ({workers}){joined}: name a cluster of as many"
-    )
+    let hosts = match &setting.pools[..] {
+        [_] => format!(
+            "state `count: {}` of these hosts in the cluster file",
+            n.div_ceil(per_host as u64)
+        ),
+        _ => format!("add hosts of {per_host} to the cluster file"),
+    };
+    format!("{n} devices of these kinds serve them ({workers}){joined}: {hosts}")
 }

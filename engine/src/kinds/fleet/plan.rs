@@ -111,13 +111,14 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
         return Ok(interrupted(run.page));
     };
     let setting = merged.filter(|_| is_merged).unwrap_or(setting);
-    let found = found.map_err(|refused| unanswered(&setting, &refused))?;
+    let refused = |error: Diagnostic| match &assumed {
+        Some(assumed) => error.fact("assumed", assumed.message.trim_start_matches("assumed: ")),
+        None => error,
+    };
+    let found = found.map_err(|why| refused(unanswered(&setting, &why)))?;
     let Some(judged) = &found.judged else {
-        return Err(nothing_fits::why(
-            &setting,
-            &found.answer,
-            (&found.enough, found.longer_s, found.stop),
-        ));
+        let enough = (&found.enough, found.longer_s, found.stop);
+        return Err(refused(nothing_fits::why(&setting, &found.answer, enough)));
     };
     let promises = setting.asked.promises;
     let is_missed = |(of, _): &&(FleetReplay, f64)| !log::is_kept(&setting, &promises, of);
@@ -241,12 +242,9 @@ fn unequal(workers: &[WorkerDocument]) -> Option<Diagnostic> {
     let found = workers.iter().any(|one| workers.iter().any(|other| is_other(one, other)));
     found.then(|| {
         let message =
-            "workers of one role differ in capacity: round-robin routing overloads the smaller ones";
+            "workers of one role differ in requests/s: round-robin routing overloads the slower ones";
         Diagnostic::warning("unequal-shares", message)
-            .hint(
-                "set router weights to `requests_per_s` of the plan, or start a row of `instead` with one \
-                 worker type per role",
-            )
+            .hint("weight replicas by `requests_per_s` of `fleet.workers` in the plan file")
     })
 }
 

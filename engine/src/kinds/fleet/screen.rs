@@ -12,7 +12,9 @@ use super::decided;
 use super::kind::source;
 use super::log::told;
 use super::setting::Setting;
-use super::words::{groups, latency, listed, names, per_second, planned, statistic, thousands};
+use super::words::{
+    four_digits, groups, latency, listed, names, per_second, planned, statistic, thousands,
+};
 use crate::answer::page::{Column, Page};
 use crate::answer::screen::Screen;
 use crate::answer::words::rate;
@@ -45,7 +47,7 @@ pub(super) fn of(
     let promises = &fleet.promises;
     let told = |seconds: Option<f64>, most: Option<f64>| {
         let promised = most.map_or_else(String::new, |most| format!("; limit {}", latency(most)));
-        let of = format!("{} of the slowest workers, simulated{promised}", statistic(promises));
+        let of = format!("{}, slowest worker type, simulated{promised}", statistic(promises));
         seconds.map(|seconds| format!("{} {of}", latency(seconds)))
     };
     screen.fact("TTFT", told(figures.ttft_seconds, promises.ttft_s));
@@ -130,10 +132,10 @@ pub(super) fn runs_on(setting: &Setting, fleet: &FleetDocument) -> Vec<&'static 
 /// Why no fleet is better.
 fn proof(setting: &Setting, report: &FoundDocument<FleetFigures>, stop: StopReason) -> String {
     let figures = &report.figures;
-    let (best, unit) = match setting.asked.objective {
-        Objective::FewestDevices => ("fewest devices", "devices"),
-        Objective::LowestPrice => ("lowest price", "per hour"),
-        Objective::Throughput => ("most requests/s", "requests/s"),
+    let best = match setting.asked.objective {
+        Objective::FewestDevices => "fewest devices",
+        Objective::LowestPrice => "lowest price",
+        Objective::Throughput => "most requests/s",
     };
     let plural = if figures.n_types == 1 { "" } else { "s" };
     // Fleets of hosts that differ, each with its hand-overs within it, are in no search, but below the bound of those
@@ -145,22 +147,23 @@ fn proof(setting: &Setting, report: &FoundDocument<FleetFigures>, stop: StopReas
         _ => "",
     };
     let space = format!(
-        "{} worker type{plural} (integer program){transfers}, sized by formulas from {} shapes; simulated",
+        "{} worker type{plural} (integer program over {} worker shapes){transfers}; latencies simulated",
         thousands(figures.n_types),
         thousands(figures.n_enumerated)
     );
     let bound = report.plan.fleet.as_ref().and_then(|fleet| fleet.bound);
     match (figures.is_proved, bound) {
-        (true, _) => format!("{best} of {space}"),
+        (true, _) => format!("{best} of all mixes of {space}"),
         (false, Some(bound)) => {
-            let bound = format!("{bound:.4}");
-            let bound = bound.trim_end_matches('0').trim_end_matches('.');
             // Without the limit other worker types were searched.
             let of = match setting.asked.latency_s {
-                Some(_) => "without the request latency limit".to_owned(),
-                None => format!("of {space}"),
+                Some(_) => "no fleet, without the request latency limit,".to_owned(),
+                None => format!("no mix of {space},"),
             };
-            format!("not proved: the bound is {bound} {unit} {of}; {}", stop.words())
+            let most = beyond(setting.asked.objective, bound);
+            let stop = Some(stop).filter(|stop| *stop != StopReason::Finished);
+            let stop = stop.map_or_else(String::new, |stop| format!("; {}", stop.words()));
+            format!("not proved: {of} {most}{stop}")
         }
         (false, None) if figures.requests.is_some() => {
             let served = per_second(report.plan.fleet.as_ref().map_or(0.0, |of| of.requests_per_s));
@@ -185,6 +188,18 @@ fn proof(setting: &Setting, report: &FoundDocument<FleetFigures>, stop: StopReas
         (false, None) => {
             "not proved: a further search, of fewer shapes or for throughput, found as good a fleet"
                 .to_owned()
+        }
+    }
+}
+
+/// What no fleet does, by a bound that is rounded to what it still says.
+fn beyond(objective: Objective, bound: f64) -> String {
+    let least = || four_digits(bound, f64::floor);
+    match objective {
+        Objective::FewestDevices => format!("uses fewer than {} devices", least()),
+        Objective::LowestPrice => format!("costs less than {} per hour", least()),
+        Objective::Throughput => {
+            format!("serves more than {} requests/s", four_digits(bound, f64::ceil))
         }
     }
 }

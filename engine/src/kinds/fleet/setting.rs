@@ -492,6 +492,9 @@ pub const HONOURS: Honours = Honours {
         }
         "global_batch" | "tokens_per_step" => "train with `meshwright train`, or leave it out",
         "expert_skew" => "leave it out: experts are priced as evenly loaded",
+        "quantization" => {
+            "add --for llama.cpp; for other engines give the config of a quantised checkpoint"
+        }
         _ => "leave it out",
     },
     ..Honours::new(

@@ -102,7 +102,7 @@ fn unpriced(starts: &[ServerStart]) -> Option<Diagnostic> {
     names.sort_unstable();
     names.dedup();
     (!names.is_empty()).then(|| {
-        let message = format!("the running servers are priced without {}", names.join(", "));
+        let message = format!("the running servers are modelled without {}", names.join(", "));
         Diagnostic::warning("unpriced-settings", message).hint(
             "weights and KV cache are those of the plan, memory is the engine's default share",
         )

@@ -200,3 +200,11 @@ pub(super) const fn role(role: Role) -> RoleDocument {
         Role::Aggregated => RoleDocument::Aggregated,
     }
 }
+
+/// A bound in four significant digits, rounded to the side on which it still holds.
+#[must_use]
+pub(super) fn four_digits(bound: f64, round: impl Fn(f64) -> f64) -> String {
+    let scale = 10_f64.powf(3.0 - bound.abs().max(1e-9).log10().floor());
+    // Of a whole number no digit is lost to the logarithm's scale.
+    per_second(round((bound * scale * 1e3).round() / 1e3) / scale)
+}

@@ -55,7 +55,7 @@ impl Kind for Inference {
 
     fn read(plan: &Arc<PlanDocument>, target: Target<'_>) -> Result<Read<Setting>, Diagnostic> {
         let Some(served) = &plan.served else {
-            return Err(refused("the plan is of no pipeline that serves", "give one that is"));
+            return Err(refused("the plan is no inference pipeline", "give one that is"));
         };
         let job = decided::asked(plan, served)?;
         let mut problem = target.flags.problem.clone();
@@ -109,7 +109,7 @@ impl Kind for Inference {
 
     fn compare(pair: Pair<'_>, page: &Page) -> CommandResult {
         let (Some(one), Some(two)) = (&pair.a.served, &pair.b.served) else {
-            return Err(refused("the plan is of no pipeline that serves", "give one that is"));
+            return Err(refused("the plan is no inference pipeline", "give one that is"));
         };
         let (one, two) = ((&**pair.a, one), (&**pair.b, two));
         let compared = |_| compare::compare(one, two, page);

@@ -77,11 +77,14 @@ impl Local {
         .filter_map(|(is_missing, key)| is_missing.then_some(key))
         .collect();
         let assumed = (!missing.is_empty()).then(|| {
+            let assumed = [
+                memory.is_none().then(|| Bytes(USUAL_MEMORY).to_string()),
+                bandwidth.is_none().then(|| format!("{:.1} GB/s", USUAL_BYTES_PER_S / 1e9)),
+            ];
             let message = format!(
-                "the cluster file states no {}: {} at {:.1} GB/s are assumed",
+                "the cluster file states no {}: assumed {}",
                 missing.join(" and "),
-                Bytes(memory.unwrap_or(USUAL_MEMORY)),
-                bandwidth.unwrap_or(USUAL_BYTES_PER_S) / 1e9
+                assumed.into_iter().flatten().collect::<Vec<_>>().join(", ")
             );
             Diagnostic::warning("assumed-host", message).hint("state them for the host in `nodes`")
         });

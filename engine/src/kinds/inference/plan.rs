@@ -211,18 +211,18 @@ fn nothing_fits(setting: &Setting, stop: StopReason) -> Diagnostic {
     let n = costs.n_devices();
     let are_apart =
         (0..n * n).any(|pair| pair / n != pair % n && costs.way(pair / n, pair % n).is_none());
-    let apart = if are_apart { " that reach each other, there and back," } else { "" };
-    let message = format!("no pipeline of devices{apart} holds the model for {}", setting.words());
+    let apart = if are_apart { " connected in both directions" } else { "" };
+    let message = format!("no pipeline of devices{apart} fits the model for {}", setting.words());
     // Host memory is planned with on one host alone.
     let has_more = setting.local.as_ref().is_some_and(|local| local.host.is_none())
         && setting.run.cluster.nodes.iter().any(|node| node.host_memory.is_some());
-    let error = exceeded(!has_more, message).fact("needed_on_one", Bytes(need).to_string());
+    let error = exceeded(!has_more, message).fact("needed", Bytes(need).to_string());
     if has_more {
         let hint = "host memory is used where all devices are of one host: name the devices of one";
         return error.hint(hint);
     }
     let error = match all {
-        Some(all) => error.fact("usable_of_all", Bytes(all).to_string()),
+        Some(all) => error.fact("usable", Bytes(all).to_string()),
         None => error,
     };
     let held = &costs.held;
@@ -230,8 +230,9 @@ fn nothing_fits(setting: &Setting, stop: StopReason) -> Diagnostic {
     let weights = blocks.saturating_add(held.embedding).saturating_add(held.head);
     match all.filter(|all| *all < weights) {
         Some(all) => error.fact("weights", Bytes(weights).to_string()).hint(format!(
-            "the weights alone need {} more: add devices, or give a quantised checkpoint",
-            Bytes(weights - all)
+            "the weights alone need {} more: add devices, or quantise{}",
+            Bytes(weights - all),
+            if setting.local.is_some() { ", such as with --quantization Q4_K_M" } else { "" }
         )),
         None => error
             .hint("state fewer samples with --batch or tokens with --cached, or name more devices"),

@@ -276,6 +276,11 @@ pub const HONOURS: Honours = Honours {
              --sequence-length"
         }
         "devices" => "leave it out: the plan says which devices are used",
+        "rate" | "concurrency" | "requests" | "ttft" | "tpot" | "request_latency"
+        | "percentile" => {
+            "leave it out: request rates and latency limits are for --for vllm, sglang or trtllm"
+        }
+        "input_tokens" | "output_tokens" => "state the tokens of context with --cached",
         "routing_trace" | "interference" | "expert_skew" => {
             "leave it out: the model has no experts"
         }

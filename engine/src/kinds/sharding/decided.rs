@@ -2,7 +2,7 @@
 
 use documents::plan::sharding::{
     AxisDocument, CollectiveDocument, PlacementDocument, RedistributionDocument, ShardedOpDocument,
-    ShardingDocument,
+    ShardingDocument, split,
 };
 use documents::plan::shards::ShardingContext;
 use documents::plan::{CostDocument, PlanDocument};
@@ -30,6 +30,7 @@ pub fn part(part: Part) -> String {
     match part {
         Part::Replicated => "R".to_owned(),
         Part::Split(dim) => format!("S({dim})"),
+        Part::Strided(dim, before) => format!("_S({dim},{before})"),
         Part::Partial => "P".to_owned(),
     }
 }
@@ -41,8 +42,11 @@ pub fn read(text: &str) -> Option<Part> {
         "R" => Some(Part::Replicated),
         "P" => Some(Part::Partial),
         _ => {
-            let dim = text.strip_prefix("S(")?.strip_suffix(')')?.parse().ok()?;
-            Some(Part::Split(dim)).filter(|of| part(*of) == text)
+            let found = match split(text)? {
+                (dim, 1) => Part::Split(dim),
+                (dim, before) => Part::Strided(dim, before),
+            };
+            Some(found).filter(|of| part(*of) == text)
         }
     }
 }

@@ -117,7 +117,7 @@ impl Setting {
         }
         let axis = |(name, size): (&&str, u64)| Axis { name: (*name).to_owned(), size };
         let names = names(sizes.len(), is_usual);
-        let mesh = Mesh { axes: names.iter().zip(sizes).map(axis).collect() };
+        let mesh = Mesh { axes: names.iter().zip(sizes).map(axis).collect(), is_ordered: true };
         if spreads(&mesh, per_host).is_none() {
             let message = format!("groups of an axis would lie unevenly on hosts of {per_host}");
             return Err(refused("mesh", message, "have the last axes fill whole hosts"));
@@ -201,7 +201,8 @@ fn pinned(text: &str, mesh: &Mesh, step: Option<&decoder::Step>) -> Result<Pinne
         Some((place, axis)) => (place, Some(axis)),
         None => (place, None),
     };
-    let Some(part) = decided::read(place) else {
+    let part = decided::read(place).filter(|part| part.unordered() == *part);
+    let Some(part) = part else {
         return bad(
             format!("names `{place}`, which is no placement"),
             "R, P, or S(0), S(1) and so on",

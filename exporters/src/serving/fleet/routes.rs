@@ -139,5 +139,5 @@ pub(super) fn unequal(all: &[Facts<'_>]) -> Option<Diagnostic> {
          requests/s per replica",
         role.name()
     );
-    Some(Diagnostic::warning("equal-shares", message))
+    Some(Diagnostic::warning("unequal-shares", message))
 }

@@ -100,7 +100,7 @@ fn what_engines_do_differently_is_warned_about() {
     let mut of = |role| worker(role, [1, 1, 1, 1], &[61], 1, &mut next);
     let mut many = fleet("vllm", vec![of(Prefill), of(Decode), of(Prefill), of(Aggregated)]);
     many.workers[2].requests_per_s = 1.0;
-    assert_eq!(warnings("vllm", &many, "bf16"), ["equal-shares"]);
+    assert_eq!(warnings("vllm", &many, "bf16"), ["unequal-shares"]);
     // Two prefill types feed 2.5 requests/s of decode, and as many are served whole.
     let script = text("vllm", &many);
     assert_eq!(script.matches("# 50 % of requests: vllm-router").count(), 2, "{script}");
