@@ -125,17 +125,6 @@ impl System {
         self
     }
 
-    /// Hosts that reach each other as one of so many devices, at the slower of their links; it reaches no other.
-    #[must_use]
-    pub fn as_one_host(mut self, n_devices: u64) -> Self {
-        if self.network.rate.get() < self.inside.rate.get() {
-            self.inside = self.network;
-        }
-        self.scale_up = [self.scale_up[1], false];
-        self.per_host = n_devices;
-        self.without_network()
-    }
-
     /// Hosts of eight A100 behind switches, with the collectives that were measured on them and a
     /// network card of `network_bytes_per_s` for each device.
     ///

@@ -1,5 +1,6 @@
 //! What the frame asks of a fleet.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,6 +11,7 @@ use exporters::serving::fleet::FleetSource;
 use ir::diagnostic::Diagnostic;
 use ir::plan_kind::PlanKind;
 use planner::run::{Control, Limits};
+use planner::serving::fleet::Role;
 use planner::serving::fleets::{FleetSearch, Fleets};
 use planner::serving::serving_fleet;
 use serde_json::json;
@@ -130,7 +132,7 @@ impl Kind for Fleet {
             .fleet
             .as_deref()
             .ok_or_else(|| refused("the plan is of no fleet", "give one that is"))?;
-        exporters::export(target, &source(on.setting, fleet))
+        exported(on.setting, fleet, target)
     }
 
     fn compare(pair: Pair<'_>, page: &Page) -> CommandResult {
@@ -138,6 +140,44 @@ impl Kind for Fleet {
         let other = compare::other(&pair, (one, two));
         frame::compare::<Self>(pair, other, |_| compare::compare(one, two, page), page)
     }
+}
+
+/// What starts a fleet. Routers send a request from any prefill worker to any decode worker.
+///
+/// # Errors
+/// Those of the exporters; `cannot-express` where no link joins two such workers.
+pub(super) fn exported(
+    setting: &Setting,
+    fleet: &FleetDocument,
+    target: &str,
+) -> Result<Export, Diagnostic> {
+    let workers = decided::of_document(setting, fleet).unwrap_or_default();
+    let pools = |role: Role| {
+        let of_role = workers.iter().filter(move |of| of.stated.role == role);
+        of_role.map(|of| of.stated.pool).collect::<BTreeSet<usize>>()
+    };
+    let receivers = pools(Role::Decode);
+    for from in pools(Role::Prefill) {
+        let is_joined = |to: &usize| {
+            setting.links.iter().any(|of| (of.from, of.to) == (from, *to) && of.is_way())
+        };
+        let is_far = decided::n_hosts_within(setting, &workers).is_none();
+        if let Some(to) = receivers.iter().find(|to| is_far && !is_joined(to)) {
+            let name = |pool: usize| {
+                let first = setting.pools[pool].hosts[0][0];
+                setting.run.cluster.devices[first.index()].name.clone()
+            };
+            let message = format!(
+                "{target} has one router for prefill and decode workers, and no link joins those of `{}` and `{}`",
+                name(from),
+                name(*to)
+            );
+            return Err(Diagnostic::usage("cannot-express", message).hint(
+                "plan the devices that a network joins by themselves, or --mode aggregated",
+            ));
+        }
+    }
+    exporters::export(target, &source(setting, fleet))
 }
 
 /// Input of the exporters.

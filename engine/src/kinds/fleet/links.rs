@@ -36,13 +36,7 @@ pub(super) fn links(cluster: &Cluster, of: &Pools, mode: ServingMode) -> Links {
     let mut links = Links { far: Vec::new(), near: Vec::new(), unequal: None };
     for (from, senders) in devices.iter().enumerate() {
         for (to, receivers) in devices.iter().enumerate() {
-            let link = |bytes_per_s, start_up_s| Link {
-                from,
-                to,
-                bytes_per_s,
-                start_up_s,
-                total_bytes_per_s: None,
-            };
+            let link = |bytes_per_s, start_up_s| Link { from, to, bytes_per_s, start_up_s };
             let of =
                 |way: &RouteKind| link(way.bandwidth.get(), HAND_OVER_S + way.latency_ns / 1e9);
             let [inside, across] = Ways::of((cluster, hosts), [senders, receivers]);
@@ -52,24 +46,36 @@ pub(super) fn links(cluster: &Cluster, of: &Pools, mode: ServingMode) -> Links {
             let near = inside.slowest().map(of);
             // Hosts without a network reach no other.
             let none = near.filter(|_| across.n_pairs > 0).map(|_| link(NO_LINK, HAND_OVER_S));
-            let far = across.slowest().map(of);
-            let far = far.map(|far| Link { total_bytes_per_s: shared(&far, pools), ..far });
+            let far = across.slowest().map(|way| {
+                let far = of(way);
+                Link {
+                    bytes_per_s: far.bytes_per_s * share_of_cards([&pools[from], &pools[to]]),
+                    ..far
+                }
+            });
             let Some(far) = far.or(none).or(near) else { continue };
-            let near = near.filter(|near| near.bytes_per_s > far.bytes_per_s);
-            links.far.push(far);
+            // Workers that hand over between hosts may be on one as well, the way through which comes first.
+            let is_slower = |near: &Link| near.bytes_per_s < far.bytes_per_s;
+            if let (Some(_), Some(slow), Some(fast)) =
+                (near.filter(|near| is_slower(near) && is_used), inside.slowest(), across.slowest())
+            {
+                links.unequal.get_or_insert((Some(slow.clone()), fast.clone()));
+            }
+            links.far.push(near.filter(is_slower).unwrap_or(far));
             links.near.push(near.unwrap_or(far));
         }
     }
     links
 }
 
-/// Bytes/s of all workers of a link, where devices share network cards.
-fn shared(link: &Link, pools: &[Pool]) -> Option<f64> {
-    let pools = [link.from, link.to].map(|at| &pools[at]);
-    let n_devices = pools.map(|pool| pool.hosts.iter().map(Vec::len).sum::<usize>());
-    let n_cards = pools.map(|pool| pool.n_cards);
-    let is_shared = (0..2).any(|at| (1..n_devices[at]).contains(&n_cards[at]));
-    is_shared.then(|| link.bytes_per_s * n_cards[0].min(n_cards[1]) as f64)
+/// Part of a network card that each device has for itself: as many workers as a host has room for may send at once.
+fn share_of_cards(pools: [&Pool; 2]) -> f64 {
+    let share = |pool: &Pool| {
+        let n_devices = pool.hosts.iter().map(Vec::len).sum::<usize>();
+        let is_known = (1..n_devices).contains(&pool.n_cards);
+        if is_known { pool.n_cards as f64 / n_devices as f64 } else { 1.0 }
+    };
+    pools.map(share).into_iter().fold(1.0, f64::min)
 }
 
 /// Ways from devices to others of the same host, or of other hosts.
@@ -135,12 +141,6 @@ impl Hosts {
     pub(super) fn of(&self, device: DeviceId) -> usize {
         self.0[device.index()]
     }
-
-    /// Takes devices for those of one host.
-    pub(super) fn join(&mut self, devices: &[DeviceId]) {
-        let Some(host) = devices.first().map(|first| self.of(*first)) else { return };
-        devices.iter().for_each(|device| self.0[device.index()] = host);
-    }
 }
 
 /// Bytes/s, and latency in ns less than zero.
@@ -182,15 +182,20 @@ impl Joined {
                 reached.push(*other);
             }
         }
-        let card = |device: &DeviceId| Some(cluster.route(*device, *reached.first()?)?.send);
-        let cards: BTreeSet<ChannelId> = devices.iter().filter_map(card).collect();
+        // Of the ways to other hosts those through the fewest cards.
+        let n_cards = |other: &DeviceId| {
+            let cards =
+                devices.iter().filter_map(|device| Some(cluster.route(*device, *other)?.send));
+            cards.collect::<BTreeSet<ChannelId>>().len()
+        };
+        let n_cards = reached.iter().map(n_cards).min().unwrap_or(0);
         // Hosts that reach no other are alike, and those of one network.
         if !reached.is_empty() {
             reached.extend(all.iter().copied().filter(|other| is_own(*other)));
             reached.sort();
         }
         let inside = inside.all.into_iter().map(speed).collect();
-        Self { own: (inside, reached), network: (across, cards.len()) }
+        Self { own: (inside, reached), network: (across, n_cards) }
     }
 }
 

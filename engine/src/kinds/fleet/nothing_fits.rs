@@ -227,12 +227,7 @@ fn too_few(
         Some(bound) if is_bound => bound,
         _ => most.requests_per_s,
     });
-    let promises = &setting.asked.promises;
-    let limits = [("TTFT", promises.ttft_s), ("TPOT", promises.tpot_s)];
-    let limits =
-        limits.into_iter().filter_map(|(of, most)| Some(format!("{of} {}", latency(most?))));
-    let limits = limits.collect::<Vec<_>>().join(", ");
-    let within = if limits.is_empty() { limits } else { format!(" within {limits}") };
+    let within = within(setting);
     let shown = if is_bound { four_digits(served, f64::ceil) } else { per_second(served) };
     let asked = match (traffic.rate, traffic.concurrency) {
         (None, Some(n)) => format!("{shown} requests/s, and {n} concurrent requests make more"),
@@ -257,14 +252,21 @@ fn too_few(
         error.fact("devices_needed", enough.n_devices).hint(sufficient(setting, enough, n_devices));
     // Of other arrivals a little less is sure.
     let found = most.as_ref().map_or(0.0, |most| 0.98 * most.requests_per_s);
-    let scale = 10_f64.powf(2.0 - found.max(1e-9).log10().floor());
-    match traffic.rate {
-        Some(_) if found > 0.0 => {
-            let rate = per_second((found * scale).floor() / scale);
-            error.hint(format!("--rate {rate} fits on these devices"))
-        }
-        _ => error,
+    let rate = four_digits(found, f64::floor);
+    match traffic.rate.filter(|_| found > 0.0) {
+        Some(_) => error.hint(format!("--rate {rate} fits on these devices")),
+        None => error,
     }
+}
+
+/// ` within TTFT 1.00 s, TPOT 40.0 ms`; nothing without limits.
+fn within(setting: &Setting) -> String {
+    let promises = &setting.asked.promises;
+    let limits = [("TTFT", promises.ttft_s), ("TPOT", promises.tpot_s)];
+    let limits =
+        limits.into_iter().filter_map(|(of, most)| Some(format!("{of} {}", latency(most?))));
+    let limits = limits.collect::<Vec<_>>().join(", ");
+    if limits.is_empty() { limits } else { format!(" within {limits}") }
 }
 
 /// What helps where no number of devices that was tried is enough.

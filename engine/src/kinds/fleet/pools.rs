@@ -1,10 +1,10 @@
 //! Pools of a fleet: equal hosts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cost_model::runs::forms::system::System;
 use ir::diagnostic::Diagnostic;
-use ir::id::{DeviceId, KindId, NodeId};
+use ir::id::{DeviceId, KindId};
 use ir::stack::Stack;
 
 use super::links::{Hosts, Joined, are_joined, joined};
@@ -59,7 +59,7 @@ struct Part {
 /// ones of as many devices as divide all of them, whatever joins them.
 pub(super) fn pools(run: &Run, is_merged: bool) -> Result<Pools, Diagnostic> {
     let cluster = &run.cluster;
-    let mut hosts = Hosts::new(cluster);
+    let hosts = Hosts::new(cluster);
     let mut split: Vec<Vec<Part>> = Vec::new();
     for part in parts(run, &hosts)? {
         let is_like = |pool: &&mut Vec<Part>| {
@@ -96,33 +96,8 @@ pub(super) fn pools(run: &Run, is_merged: bool) -> Result<Pools, Diagnostic> {
             None => merged.push(pool),
         }
     }
-    let islands = islands(merged);
-    islands.iter().filter(|of| of.len() > 1).flatten().for_each(|of| hosts.join(&devices_of(of)));
-    let all = islands.iter().map(|of| pool(run, &hosts, of)).collect::<Result<_, _>>()?;
+    let all = merged.iter().map(|of| pool(run, &hosts, of)).collect::<Result<_, _>>()?;
     Ok(Pools { all, hosts, are_split, are_unlike })
-}
-
-/// Equal groups of hosts that do not reach each other together.
-fn islands(pools: Vec<Vec<Part>>) -> Vec<Vec<Vec<Part>>> {
-    let mut islands: Vec<Vec<Vec<Part>>> = Vec::new();
-    for pool in pools {
-        let one = &pool[0];
-        let is_like = |of: &&mut Vec<Vec<Part>>| {
-            let (other, Joined { own: (inside, reached), network }) = (&of[0][0], &one.joined);
-            let apart = other.joined.own.1.iter().all(|device| !reached.contains(device));
-            (other.kind, &other.host, of[0].len()) == (one.kind, &one.host, pool.len())
-                && (&other.joined.own.0, &other.joined.network) == (inside, network)
-                && other.devices.len() == one.devices.len()
-                && apart
-                && !reached.is_empty()
-                && other.joined.own.1.len() == reached.len()
-        };
-        match islands.iter_mut().find(is_like) {
-            Some(group) => group.push(pool),
-            None => islands.push(vec![pool]),
-        }
-    }
-    islands
 }
 
 fn devices_of(parts: &[Part]) -> Vec<DeviceId> {
@@ -136,17 +111,13 @@ fn divisor(one: usize, other: usize) -> usize {
 
 fn parts(run: &Run, on: &Hosts) -> Result<Vec<Part>, Diagnostic> {
     let cluster = &run.cluster;
-    let mut hosts: Vec<(Option<NodeId>, Vec<DeviceId>)> = Vec::new();
+    let mut hosts: BTreeMap<usize, Vec<DeviceId>> = BTreeMap::new();
     for id in cluster.device_ids() {
-        let node = cluster.devices[id.index()].node;
-        match hosts.iter_mut().find(|(of, _)| *of == node) {
-            Some((_, devices)) => devices.push(id),
-            None => hosts.push((node, vec![id])),
-        }
+        hosts.entry(on.of(id)).or_default().push(id);
     }
     let all = cluster.representatives(cluster.device_ids());
     let mut parts = Vec::new();
-    for (_, devices) in hosts {
+    for devices in hosts.into_values() {
         let own = by_kind(run, &devices).into_iter().flat_map(|part| joined(cluster, part));
         let own: Vec<Vec<DeviceId>> = own.collect();
         let facts = |part: &Vec<DeviceId>| {
@@ -191,41 +162,30 @@ fn memory(run: &Run, id: DeviceId) -> Result<u64, Diagnostic> {
     Ok(capacity.0.min(used as u64))
 }
 
-/// The pool of one group of hosts, or of several equal ones, each of which counts as a host.
-fn pool(run: &Run, on: &Hosts, groups: &[Vec<Part>]) -> Result<Pool, Diagnostic> {
+/// The pool of a group of hosts.
+fn pool(run: &Run, on: &Hosts, parts: &[Part]) -> Result<Pool, Diagnostic> {
     let cluster = &run.cluster;
-    let parts = || groups.iter().flatten();
-    let n = parts().map(|part| part.devices.len()).fold(0, divisor);
-    let first = groups[0][0].devices[0];
-    let hosts: Vec<Vec<DeviceId>> = match groups {
-        [group] => {
-            let chunks = group.iter().flat_map(|part| part.devices.chunks(n));
-            chunks.map(<[DeviceId]>::to_vec).collect()
-        }
-        groups => groups.iter().map(|group| devices_of(group)).collect(),
-    };
-    let all: BTreeSet<DeviceId> = devices_of(&groups[0]).into_iter().collect();
+    let n = parts.iter().map(|part| part.devices.len()).fold(0, divisor);
+    let first = parts[0].devices[0];
+    let hosts = parts.iter().flat_map(|part| part.devices.chunks(n)).map(<[DeviceId]>::to_vec);
+    let hosts: Vec<Vec<DeviceId>> = hosts.collect();
+    let devices = hosts.concat();
+    let all: BTreeSet<DeviceId> = devices.iter().copied().collect();
     let part = cluster.keeping(|id| all.contains(&id));
     let kind = cluster.kind_of(first);
     let mut system = System::of(&part, &run.profile).ok_or_else(|| {
         Diagnostic::input("no-system", format!("`{}` states no rate", kind.name))
             .hint("state memory_bytes_per_s and a peak rate of each kind of device")
     })?;
-    let devices = hosts.concat();
-    match groups.len() {
-        1 => {
-            system.per_host = n as u64;
-            if hosts.len() > 1 && !are_joined((cluster, on), [&devices, &devices]) {
-                system = system.without_network();
-            }
-        }
-        _ => system = system.as_one_host(hosts[0].len() as u64),
+    system.per_host = n as u64;
+    if hosts.len() > 1 && !are_joined((cluster, on), [&devices, &devices]) {
+        system = system.without_network();
     }
     Ok(Pool {
         kind: kind.name.clone(),
         memory: memory(run, first)?,
         price_per_hour: kind.running.price_per_hour,
-        n_cards: parts().map(|part| part.joined.network.1).sum(),
+        n_cards: parts.iter().map(|part| part.joined.network.1).sum(),
         stack: run.stack_on(kind.chip).unwrap_or_else(|| run.stack.clone()),
         hosts,
         system,

@@ -9,7 +9,7 @@ use planner::run::StopReason;
 use planner::serving::fleet::Objective;
 
 use super::decided;
-use super::kind::source;
+use super::kind::exported;
 use super::log::told;
 use super::setting::Setting;
 use super::words::{
@@ -57,7 +57,7 @@ pub(super) fn of(
     screen.fact("memory", fullest(&fleet));
     let runs_on = runs_on(setting, &fleet);
     let none = || {
-        let refused = exporters::export(setting.asked.engine.name(), &source(setting, &fleet));
+        let refused = exported(setting, &fleet, setting.asked.engine.name());
         let why = refused.err().map_or_else(String::new, |error| format!(": {}", error.message));
         format!("no server as it is{why}")
     };
@@ -124,8 +124,7 @@ fn serves(setting: &Setting, fleet: &FleetDocument, figures: &FleetFigures) -> S
 
 /// The engine, and what deploys it, as far as they take the fleet as it is.
 pub(super) fn runs_on(setting: &Setting, fleet: &FleetDocument) -> Vec<&'static str> {
-    let source = source(setting, fleet);
-    let takes = |target: &&str| exporters::export(target, &source).is_ok();
+    let takes = |target: &&str| exported(setting, fleet, target).is_ok();
     [setting.asked.engine.name(), "dynamo", "llm-d"].into_iter().filter(takes).collect()
 }
 
@@ -138,38 +137,32 @@ fn proof(setting: &Setting, report: &FoundDocument<FleetFigures>, stop: StopReas
         Objective::Throughput => "most requests/s",
     };
     let plural = if figures.n_types == 1 { "" } else { "s" };
-    // Fleets of hosts that differ, each with its hand-overs within it, are in no search, but below the bound of those
-    // within hosts.
-    let transfers = match setting.on_one_host(&setting.question()) {
-        Some(_) if n_routers(setting, report.plan.fleet.as_deref()).is_none() => {
-            ", KV transfers all between hosts or all within one"
-        }
-        _ => "",
-    };
+    let transfers = transfers(setting, report.plan.fleet.as_deref());
     let space = format!(
-        "{} worker type{plural} (integer program over {} worker shapes){transfers}; latencies simulated",
+        "{} worker type{plural} (from {} shapes){transfers}; latencies simulated",
         thousands(figures.n_types),
         thousands(figures.n_enumerated)
     );
     let bound = report.plan.fleet.as_ref().and_then(|fleet| fleet.bound);
     match (figures.is_proved, bound) {
-        (true, _) => format!("{best} of all mixes of {space}"),
+        (true, _) => format!("{best} over mixes of {space}"),
         (false, Some(bound)) => {
             // Without the limit other worker types were searched.
             let of = match setting.asked.latency_s {
-                Some(_) => "no fleet, without the request latency limit,".to_owned(),
-                None => format!("no mix of {space},"),
+                Some(_) => " without the request latency limit".to_owned(),
+                None => format!(", over mixes of {space}"),
             };
             let most = beyond(setting.asked.objective, bound);
-            let stop = Some(stop).filter(|stop| *stop != StopReason::Finished);
-            let stop = stop.map_or_else(String::new, |stop| format!("; {}", stop.words()));
-            format!("not proved: {of} {most}{stop}")
+            let stop = match stop {
+                StopReason::Finished => String::new(),
+                stop => format!("; {}", stop.words()),
+            };
+            format!("not proved: no fleet {most}{of}{stop}")
         }
         (false, None) if figures.requests.is_some() => {
-            let served = per_second(report.plan.fleet.as_ref().map_or(0.0, |of| of.requests_per_s));
-            format!(
-                "not proved: sized for {served} requests/s, at which the simulated file meets the limits"
-            )
+            let served = report.plan.fleet.as_ref().map_or(0.0, |of| of.requests_per_s);
+            let at = "at which the simulated file meets the limits";
+            format!("not proved: sized for {} requests/s, {at}", per_second(served))
         }
         (false, None) if setting.slow_links().is_some() => {
             "not proved: links of several rates are priced at the slowest".to_owned()
@@ -189,6 +182,17 @@ fn proof(setting: &Setting, report: &FoundDocument<FleetFigures>, stop: StopReas
             "not proved: a further search, of fewer shapes or for throughput, found as good a fleet"
                 .to_owned()
         }
+    }
+}
+
+/// Fleets of hosts that differ, each with its hand-overs within it, are in no search, but below the bound of those within
+/// hosts.
+fn transfers(setting: &Setting, fleet: Option<&FleetDocument>) -> &'static str {
+    match setting.on_one_host(&setting.question()) {
+        Some(_) if n_routers(setting, fleet).is_none() => {
+            ", KV transfers all between hosts or all within one"
+        }
+        _ => "",
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use documents::plan::sharding::{ShardedOpDocument, ShardingDocument, TemplateFigures};
+use documents::plan::sharding::{ShardedOpDocument, ShardingDocument, TemplateFigures, split};
 use ir::diagnostic::Diagnostic;
 use ir::units::{Bytes, Nanos};
 use planner::run::{Control, Limits};
@@ -125,18 +125,16 @@ pub fn axes(setting: &Setting, stated: &ShardingDocument) -> Vec<String> {
     let of_axis = |(at, axis): (usize, &planner::sharding::Axis)| {
         let mut kinds: Vec<(String, usize)> = Vec::new();
         for op in stated.ops.iter().filter(is_weight) {
-            let part = op.outputs.first().and_then(|of| of.get(at)).cloned().unwrap_or_default();
+            let part = op.outputs.first().and_then(|of| split(of.get(at)?));
+            let part = part
+                .map_or_else(|| "replicated".to_owned(), |(dim, _)| format!("split on dim {dim}"));
             match kinds.iter_mut().find(|(other, _)| *other == part) {
                 Some((_, n)) => *n += 1,
                 None => kinds.push((part, 1)),
             }
         }
         kinds.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
-        let word = |(part, n): &(String, usize)| match part.strip_prefix("S(") {
-            Some(dim) => format!("{n} split on dim {}", dim.trim_end_matches(')')),
-            None => format!("{n} replicated"),
-        };
-        let words: Vec<String> = kinds.iter().map(word).collect();
+        let words: Vec<String> = kinds.iter().map(|(part, n)| format!("{n} {part}")).collect();
         let sent = (stated.redistributions.iter())
             .filter(|step| step.collectives.iter().any(|of| of.axis == axis.name))
             .map(|step| u64::from(step.times))
@@ -171,7 +169,7 @@ pub fn table(stated: &ShardingDocument, rows: Rows, page: &Page) -> Vec<Value> {
     // Where all layers are alike, `times` says enough of them.
     let prefix = prefixes.first().filter(|_| prefixes.len() == 1);
     let short = |name: &str| prefix.and_then(|of| name.strip_prefix(of)).unwrap_or(name).to_owned();
-    let columns = Column::row("tensor | from | to | collectives | #full MB | #count | #total ms");
+    let columns = Column::row("@tensor | from | to | collectives | #full MB | #count | #total ms");
     let row = |step: &&documents::plan::sharding::RedistributionDocument| {
         let of = step.collectives.chunk_by(|one, other| one.operation == other.operation);
         let of: Vec<String> = of

@@ -7,13 +7,13 @@ pub(super) const MOST_DEVICES: u64 = 1_000_000;
 /// Most worker types of a question.
 pub(super) const MOST_TYPES: usize = 4_096;
 /// Most hand-overs of a question.
-pub(super) const MOST_HAND_OVERS: usize = 64;
+pub(super) const MOST_HAND_OVERS: usize = 1_024;
 /// Most devices of a host.
 pub(super) const MOST_PER_HOST: u32 = 1_024;
 /// Rates are between its inverse and this, requests/s.
 pub(super) const GREATEST_RATE: f64 = 1e12;
 /// Greatest price of a device-hour.
-pub(super) const GREATEST_PRICE: f64 = 1e5;
+pub(super) const GREATEST_PRICE: f64 = 1e6;
 /// Parts of a unit of currency in which prices count; finer ones are rounded to the nearest.
 pub(super) const PRICE_PARTS: f64 = 1e4;
 

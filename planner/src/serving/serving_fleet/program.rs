@@ -12,7 +12,7 @@ pub(super) fn of(question: &Question, workers: &[Worker], bytes: f64) -> fleet::
     let hand_over = |(at, link): (usize, &super::question::Link)| HandOver {
         from: with(&|worker| worker.link == Some(at)),
         to: with(&|worker| (worker.figures.role, worker.figures.pool) == (Role::Decode, link.to)),
-        bytes_per_s: link.total_bytes_per_s,
+        bytes_per_s: None,
     };
     fleet::Question {
         pools: question.devices.iter().map(|devices| devices.pool).collect(),

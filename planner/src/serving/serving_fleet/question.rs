@@ -33,8 +33,6 @@ pub struct Link {
     pub bytes_per_s: f64,
     /// Seconds before the first byte.
     pub start_up_s: f64,
-    /// Bytes/s of all workers together; `None` = no limit.
-    pub total_bytes_per_s: Option<f64>,
 }
 
 impl Link {

@@ -112,7 +112,7 @@ pub(super) fn devices(hosts: Option<u32>, devices_per_host: u32, memory: u64) ->
 }
 
 pub(super) fn link(bytes_per_s: f64) -> Link {
-    Link { from: 0, to: 0, bytes_per_s, start_up_s: 1e-3, total_bytes_per_s: None }
+    Link { from: 0, to: 0, bytes_per_s, start_up_s: 1e-3 }
 }
 
 /// 4,000 tokens in, 1,000 out; TTFT 2 s, TPOT 30 ms; hosts of eight H200.
