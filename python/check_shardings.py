@@ -1,22 +1,28 @@
 #!/usr/bin/env python3
-"""Train exported programs as sharding plans say, on 4 processes with gloo, against the plain programs.
+"""Train exported programs as sharding plans say, on processes with gloo, against the plain programs.
 
-    python check_shardings.py --meshwright target/release/meshwright [--models FILE.pt2 ...]
+    python check_shardings.py --meshwright target/release/meshwright [--mesh 2x4] [--models FILE.pt2 ...]
 
 Exports three small models in float64 (a transformer, a convnet, a gated mixture with a scan), plans each on
-2 x 2 devices with `--algorithm sharding`: as it is, over slow links, and with pins. `meshwright.torch.shard`
-then trains three steps; losses of all steps and gradients of the first are compared with those of the plain
-program, and each gradient has the placements of its parameter at rest. Two backward passes accumulate. Plans
-that are no shardings, of other programs or for other meshes are refused by name, and none of it loads the
-compiled part of the package. With `--models` these programs are checked instead, as they are.
+2 x 2 devices (or `--mesh`) with `--algorithm sharding`: as it is, over slow links, and with pins.
+`meshwright.torch.shard` then trains three steps; losses of all steps and gradients of the first are compared with
+those of the plain program, each gradient has the placements of its parameter at rest, and the collectives of the
+first step are the plan's, along its axes. Two backward passes accumulate, checkpoints bring parameters and states
+of optimizers back, and gradients are clipped. Plans that are no shardings, of other programs or for other meshes are
+refused by name, and none of it loads the compiled part of the package. With `--models` these programs are checked
+instead, as they are.
 Prints one line per check; exits with 1 if any fails.
 """
 
 from __future__ import annotations
 
 import argparse
+import collections
+import contextlib
 import copy
 import json
+import logging
+import math
 import pathlib
 import subprocess
 import sys
@@ -26,14 +32,16 @@ from typing import Any, Callable
 
 import torch
 import torch.distributed as dist
+import torch.distributed.checkpoint
 import torch.multiprocessing
 from torch import nn
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import meshwright as mw
 
-BATCH, STEPS, WORLD = 8, 3, 4
+BATCH, STEPS, MESH = 8, 3, "2x2"
 #: Slow devices make splits pay for models of this size; links between hosts and within, in bytes per second.
 CLUSTER = """\
 name: two-by-two
@@ -44,7 +52,7 @@ link_kinds:
   - {{name: within, bytes_per_s: {within}, latency_s: 2e-7}}
   - {{name: between, bytes_per_s: {between}, latency_s: 5e-7}}
 nodes:
-  - {{count: 2, device: slow, devices: 2, scaleup: within, host: pcie5_x16, nics: 2}}
+  - {{count: {hosts}, device: slow, devices: {devices}, scaleup: within, host: pcie5_x16, nics: 2}}
 network: {{link: between}}
 """
 
@@ -154,13 +162,19 @@ def export(name: str, path: pathlib.Path) -> None:
     torch.export.save(torch.export.export(model.train(), given), path)
 
 
-def planned(meshwright: pathlib.Path, job: Job, links: tuple[str, str], *more: str) -> None:
-    model, plan = job
+def sizes(mesh: str) -> list[int]:
+    return [int(size) for size in mesh.split("x")]
+
+
+def planned(meshwright: pathlib.Path, mesh: str, job: Job, links: tuple[str, str], *more: str) -> None:
+    (model, plan), (hosts, *inside) = job, sizes(mesh)
     cluster = plan.with_suffix(".yaml")
-    cluster.write_text(CLUSTER.format(within=links[0], between=links[1]), encoding="utf-8")
+    text = CLUSTER.format(within=links[0], between=links[1], hosts=hosts, devices=math.prod(inside))
+    cluster.write_text(text, encoding="utf-8")
+    algorithm, limit = ("sharding", "1s") if mesh == MESH else (f"sharding(mesh={mesh})", "5s")
     done = subprocess.run(
         [str(meshwright), "train", str(model), "--cluster", str(cluster), "--global-batch", str(BATCH),
-         "--algorithm", "sharding", "--time-limit", "1s", "--force", "-o", str(plan), *more],
+         "--algorithm", algorithm, "--time-limit", limit, "--force", "-o", str(plan), *more],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{plan.name}: train exits with {done.returncode}\n{done.stdout}{done.stderr}"
@@ -174,15 +188,60 @@ def optimizer(number: int, parameters: Any) -> torch.optim.Optimizer:
     return torch.optim.SGD(parameters, lr=0.1, momentum=0.9) if number % 2 else torch.optim.AdamW(parameters, lr=1e-2)
 
 
-def trained(model: nn.Module, inputs: Any, number: int) -> tuple[list[float], dict[str, torch.Tensor], Any]:
+#: An operation and its axis.
+Collective = "tuple[str, str]"
+OPERATIONS = {
+    "allreduce_": "all-reduce",
+    "_allgather_base_": "all-gather",
+    "_reduce_scatter_base_": "reduce-scatter",
+    "alltoall_base_": "all-to-all",
+}
+
+
+class Collectives(TorchDispatchMode):
+    """Counts collectives by operation and axis, those of numbers (losses, counts of labels) apart."""
+
+    def __init__(self, mesh: Any) -> None:
+        super().__init__()
+        groups = (mesh.get_group(at) for at in range(mesh.ndim))
+        self.axes = {tuple(dist.get_process_group_ranks(of)): axis for of, axis in zip(groups, mesh.mesh_dim_names)}
+        self.of_tensors: collections.Counter[Collective] = collections.Counter()
+        self.of_numbers: collections.Counter[Collective] = collections.Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        space, name = func._schema.name.split("::")
+        if space in ("c10d", "_c10d_functional", "_dtensor") and "wait" not in name:
+            leaves = pytree.tree_leaves([args, kwargs])
+            boxed = (own for own in leaves if isinstance(own, torch.ScriptObject))
+            group = next((own for own in boxed if "ProcessGroup" in str(own._type())), None)
+            ranks = dist.get_process_group_ranks(dist.ProcessGroup.unbox(group)) if group is not None else []
+            axis = self.axes.get(tuple(ranks), "?")
+            is_number = all(own.dim() == 0 for own in leaves if isinstance(own, torch.Tensor))
+            of = self.of_numbers if is_number else self.of_tensors
+            of[OPERATIONS.get(name, name), axis] += 1
+        return func(*args, **(kwargs or {}))
+
+    def differ(self, plan: pathlib.Path) -> dict[str, Any]:
+        wanted: collections.Counter[Collective] = collections.Counter()
+        for own in json.loads(plan.read_text(encoding="utf-8"))["sharding"]["redistributions"]:
+            for of in own["collectives"]:
+                wanted[of["operation"], of["axis"]] += own["times"]
+        left = {"run": self.of_tensors - wanted, "planned": wanted - self.of_tensors - self.of_numbers}
+        return {name: dict(own) for name, own in left.items() if own}
+
+
+def trained(
+    model: nn.Module, inputs: Any, number: int, counter: Any = None
+) -> tuple[list[float], dict[str, torch.Tensor], Any]:
     """Losses, gradients of the first step and what it returned."""
     losses, grads, first = [], {}, None
     own = optimizer(number, model.parameters())
     for step in range(STEPS):
         own.zero_grad()
-        outputs = model(*inputs[0], **inputs[1])
-        loss = loss_of(outputs)
-        loss.backward()
+        with counter if counter is not None and step == 0 else contextlib.nullcontext():
+            outputs = model(*inputs[0], **inputs[1])
+            loss = loss_of(outputs)
+            loss.backward()
         losses.append(loss.item())
         if step == 0:
             first = outputs
@@ -211,7 +270,8 @@ def compare(model: pathlib.Path, plan: pathlib.Path, number: int) -> str:
     inputs = program.example_inputs
     plain = trained(plain_of(model), copy.deepcopy(inputs), number)
     sharded = mw.torch.shard(plan, program)
-    found = trained(sharded, inputs, number)
+    counter = Collectives(next(sharded.parameters()).device_mesh)
+    found = trained(sharded, inputs, number, counter)
     n = worst = 0
     tolerance = 1e-9 if all(own.dtype == torch.float64 for own in program.parameters()) else 1e-4
     for ours, theirs in zip(found[0], plain[0]):
@@ -226,7 +286,9 @@ def compare(model: pathlib.Path, plan: pathlib.Path, number: int) -> str:
         worst, n = max(worst, difference), n + any(not of.is_replicate() for of in grad.placements)
     for ours, theirs in zip(pytree.tree_leaves(found[2]), pytree.tree_leaves(plain[2])):
         assert torch.allclose(whole(ours), theirs, rtol=tolerance, atol=tolerance), "outputs differ"
-    return f"{len(found[1])} gradients, {n} of them split, differ by {worst:.1e} at most"
+    assert not counter.differ(plan), f"collectives alone in one of them: {counter.differ(plan)}"
+    own = f"{counter.of_tensors.total()} collectives as planned"
+    return f"{len(found[1])} gradients, {n} of them split, differ by {worst:.1e} at most; {own}"
 
 
 def accumulates(model: pathlib.Path, plan: pathlib.Path) -> str:
@@ -241,6 +303,32 @@ def accumulates(model: pathlib.Path, plan: pathlib.Path) -> str:
     state = sharded.state_dict()
     assert set(state) == set(program.state_dict), f"names {sorted(set(state) ^ set(program.state_dict))}"
     return "gradients of three backward passes add up"
+
+
+def checkpoints(model: pathlib.Path, plan: pathlib.Path, folder: str) -> str:
+    """A checkpoint of torch, read into another module, and gradients that are clipped."""
+    program = torch.export.load(str(model))
+    (args, kwargs), norms = program.example_inputs, []
+    plain, sharded, other = program.module(), mw.torch.shard(plan, program), mw.torch.shard(plan, program)
+    for own in (plain, sharded):
+        loss_of(own(*args, **kwargs)).backward()
+        norms.append(float(whole(nn.utils.clip_grad_norm_(own.parameters(), 0.01))))
+    assert math.isclose(*norms, rel_tol=1e-9), f"gradients have norms {norms}"
+    first, second = (optimizer(0, own.parameters()) for own in (sharded, other))
+    first.step()
+    loss_of(other(*args, **kwargs)).backward()
+    second.step()
+    saved = {"model": sharded.state_dict(), "states": first.state_dict()}
+    torch.distributed.checkpoint.save(saved, checkpoint_id=folder)
+    loaded = {"model": other.state_dict(), "states": second.state_dict()}
+    torch.distributed.checkpoint.load(loaded, checkpoint_id=folder)
+    second.load_state_dict(loaded["states"])
+    for (name, ours), theirs in zip(other.named_parameters(), sharded.parameters()):
+        assert torch.equal(whole(ours.detach()), whole(theirs.detach())), f"{name} comes back as another"
+        for state in ("exp_avg", "exp_avg_sq"):
+            pair = [whole(own.state[of][state]) for own, of in ((second, ours), (first, theirs))]
+            assert torch.equal(*pair), f"{state} of {name} comes back as another"
+    return "parameters and states come back, and gradients are clipped as elsewhere"
 
 
 def refusals(jobs: list[Job]) -> str:
@@ -288,30 +376,35 @@ def refusals(jobs: list[Job]) -> str:
     return ", ".join(cases)
 
 
-def checks_of(jobs: list[Job], is_own: bool) -> list[tuple[str, Callable[[], str]]]:
+def checks_of(jobs: list[Job], is_own: bool, mesh: str, folder: str) -> list[tuple[str, Callable[[], str]]]:
     checks = [
         (plan.stem, lambda model=model, plan=plan, at=at: compare(model, plan, at))
         for at, (model, plan) in enumerate(jobs)
     ]
     if is_own:
         checks.append(("accumulation", lambda: accumulates(*jobs[0])))
+        checks.append(("checkpoints", lambda: checkpoints(*jobs[1], f"{folder}/checkpoint")))
+    if is_own and mesh == MESH:
         checks.append(("refusals", lambda: refusals(list({model: (model, plan) for model, plan in jobs}.values()))))
     return checks
 
 
-def process(rank: int, jobs: list[Job], is_own: bool, folder: str) -> None:
+def process(rank: int, jobs: list[Job], is_own: bool, mesh: str, folder: str) -> None:
     warnings.filterwarnings("ignore")
+    # What DTensor says of `full_tensor`.
+    logging.getLogger("torch.distributed.tensor").setLevel(logging.ERROR)
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORLD)
+    world = math.prod(sizes(mesh))
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
     failed = 0
-    for name, check in checks_of(jobs, is_own):
+    for name, check in checks_of(jobs, is_own, mesh, folder):
         said, is_whole = "", True
         try:
             said = check()
         except (AssertionError, mw.MeshwrightError) as error:
             is_whole = False
             print(f"FAIL {name}: rank {rank}: {error}", flush=True)
-        everywhere: list = [None] * WORLD
+        everywhere: list = [None] * world
         dist.all_gather_object(everywhere, is_whole)
         failed += not all(everywhere)
         if rank == 0 and all(everywhere):
@@ -327,6 +420,7 @@ def process(rank: int, jobs: list[Job], is_own: bool, folder: str) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--meshwright", type=pathlib.Path, required=True)
+    parser.add_argument("--mesh", default=MESH, help="such as 2x4 or 2x2x2, hosts first")
     parser.add_argument("--models", type=pathlib.Path, nargs="+", default=[])
     arguments = parser.parse_args()
     meshwright = arguments.meshwright.resolve()
@@ -341,12 +435,14 @@ def main() -> int:
             for own, model, pin in models:
                 ways = {"slow-network": (("1e9", "3e8"), ()), "fast-links": (("1e11", "2e10"), ())}
                 if pin is not None:
-                    ways["pinned"] = (("1e9", "3e8"), ("--pin", pin))
+                    axis = "device" if len(sizes(arguments.mesh)) == 2 else "inner"
+                    ways["pinned"] = (("1e9", "3e8"), ("--pin", pin.replace("device", axis)))
                 for way, (links, more) in ways.items():
                     plan = folder / f"{own}-{way}.json"
-                    planned(meshwright, (model, plan), links, *more)
+                    planned(meshwright, arguments.mesh, (model, plan), links, *more)
                     jobs.append((model, plan))
-            torch.multiprocessing.spawn(process, (jobs, not arguments.models, name), nprocs=WORLD)
+            given = jobs, not arguments.models, arguments.mesh, name
+            torch.multiprocessing.spawn(process, given, nprocs=math.prod(sizes(arguments.mesh)))
         except Exception as error:  # noqa: BLE001  (a process ends however it ends)
             print(f"FAIL {error}", flush=True)
             return 1

@@ -227,8 +227,10 @@ fn turned(
     let is_other = |part: &&String| split(part).is_some_and(|(dim, _)| !row.dims.contains(&dim));
     if let Some(part) = placement.iter().find(is_other) {
         let name = row.names[0];
+        // The dimension that is no heads.
+        let dim = if name == "attention.o" { 2 } else { 0 };
         return Err(cannot(&format!("`{name}.weight` in parts of {part}, within heads"))
-            .hint(format!("such as --pin '{name}.weight=S(0)'")));
+            .hint(format!("such as --pin '{name}.weight=S({dim})'")));
     }
     Ok(row.dims.iter().map(of_dim).collect())
 }

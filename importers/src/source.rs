@@ -37,11 +37,14 @@ impl FileSource {
     /// `unreadable-file`.
     pub(crate) fn open(path: &Path) -> Result<Self, Diagnostic> {
         let failed = |error: io::Error| {
-            unreadable(&error).hint("check the path, and that you may read the file")
+            let message = format!("`{}` cannot be read: {error}", path.display());
+            Diagnostic::input("unreadable-file", message)
+                .hint("check the path, and that you may read the file")
         };
         let metadata = std::fs::metadata(path).map_err(failed)?;
         if !metadata.is_file() {
-            return Err(Diagnostic::input("unreadable-file", "this is not a regular file"));
+            let message = format!("`{}` is not a regular file", path.display());
+            return Err(Diagnostic::input("unreadable-file", message));
         }
         let file = File::open(path).map_err(failed)?;
         Ok(Self { file, length: metadata.len(), path: path.to_owned() })

@@ -265,6 +265,18 @@ class Program:
 
 # ---------------------------------------------------------------- parts, by hand
 
+def orders(placement: Placement, mesh: list[int]) -> dict[int, list[int]]:
+    """By dimension the axes that split it, the first to cut first: `_S(d,f)` cuts what later axes of f devices left."""
+    found: dict[int, list[int]] = {}
+    for axis in reversed(range(len(mesh))):
+        split = re.fullmatch(r"_?S\((\d+)(?:,(\d+))?\)", placement[axis])
+        if split:
+            axes = found.setdefault(int(split[1]), [])
+            before = [math.prod(mesh[of] for of in axes[:n]) for n in range(len(axes) + 1)]
+            axes.insert(before.index(int(split[2] or 1)), axis)
+    return found
+
+
 class Planned:
     """The placements of a plan."""
 
@@ -290,13 +302,12 @@ class Planned:
                 self.read |= {pair: tuple(placement) for pair in zip(ops, names[-len(ops) :])}
 
     def slices(self, shape: tuple[int, ...], placement: Placement, rank: int) -> tuple[slice, ...]:
-        """The part of a rank: ranks are row-major, the first axis cuts first."""
-        part = [(0, size) for size in shape]
-        for own, size, at in zip(placement, self.mesh, np.unravel_index(rank, self.mesh)):
-            if own.startswith("S"):
-                dim = int(own[2:-1])
-                start, length = part[dim]
-                part[dim] = (start + int(at) * (length // size), length // size)
+        """The part of a rank: ranks are row-major, axes cut in the order that the placement states."""
+        part, place = [(0, size) for size in shape], np.unravel_index(rank, self.mesh)
+        for dim, axes in orders(placement, self.mesh).items():
+            for axis in axes:
+                (start, length), size = part[dim], self.mesh[axis]
+                part[dim] = (start + int(place[axis]) * (length // size), length // size)
         return tuple(slice(start, start + length) for start, length in part)
 
     def agrees(self, shape: tuple[int, ...], placement: Placement, sharding: Any) -> bool:
@@ -371,7 +382,7 @@ def demanded(plan: dict, planned: Planned) -> dict[Key, int]:
             for axis in axes:
                 now[axis] = own["to"][axis]
             large = before if kind == "reduce-scatter" else now
-            local = size // math.prod(n for n, part in zip(planned.mesh, large) if part.startswith("S"))
+            local = size // math.prod(n for n, part in zip(planned.mesh, large) if part not in "RP")
             found[kind, tuple(sorted(planned.axes[axis] for axis in axes)), local] += own["times"]
     return dict(found)
 
@@ -517,7 +528,8 @@ def wrong(file: dict) -> Iterator[tuple[str, dict]]:
         for key in ("axes", "shape"):
             other = copy.deepcopy(file)
             other["mesh"][key] = other["mesh"][key][::-1]
-            yield f"{key} swapped", other
+            if other != file:
+                yield f"{key} swapped", other
     other = copy.deepcopy(file)
     saves_all = file["checkpoint"]["policy"] == "everything_saveable"
     other["checkpoint"]["policy"] = "nothing_saveable" if saves_all else "everything_saveable"

@@ -14,7 +14,7 @@ try:
 except ImportError:
     pass
 
-from sharded_plan import bounds, check_placements, cut, GRAD, is_identity, is_split, local_shape, part, Plan, show  # noqa: F401, the judges take them from here
+from sharded_plan import bounds, check_placements, cut, GRAD, is_identity, is_split, local_shape, order, parse_placements, part, Plan, show, Split, ways  # noqa: F401, the judges take them from here
 
 aten = torch.ops.aten
 logging.getLogger("torch._export").setLevel(logging.ERROR)
@@ -261,7 +261,7 @@ def run_local(program, op, values, in_placements, out_placements, where):
             return node.target(*args, **kwargs)
 
     def split_axes(p, dims=None):
-        return [] if p is None else [i for i, x in enumerate(p) if is_split(x) and (dims is None or x in dims)]
+        return [] if p is None else [i for i, x in enumerate(p) if is_split(x) and (dims is None or x.dim in dims)]
 
     if name in ("aten::view", "aten::reshape", "aten::_unsafe_view") and isinstance(raw.get("size", raw.get("shape")), (list, tuple)):
         result = full["self"].reshape(target)

@@ -1,20 +1,29 @@
 """Reading a plan: placements of tensors, and the forward and backward ops of a program with theirs. Nothing here comes from
 meshwright."""
 import collections
+import heapq
+import itertools
 import json
 import math
 import re
+import typing
 
 
 # ---------------------------------------------------------------- placements
 
+class Split(typing.NamedTuple):
+    """Of a dimension, after later axes whose sizes have this product."""
+    dim: int
+    before: int = 1
+
+
 def parse_placements(strings):
-    """["R", "P", "S(1)"] -> ("R", "P", 1)"""
+    """["R", "P", "S(1)", "_S(1,4)"] -> ("R", "P", Split(1), Split(1, 4))"""
     out = []
     for s in strings:
-        m = re.fullmatch(r"S\((-?\d+)\)", s.strip())
+        m = re.fullmatch(r"S\((-?\d+)\)|_S\((\d+),(\d+)\)", s.strip())
         if m:
-            out.append(int(m.group(1)))
+            out.append(Split(int(m[1])) if m[1] else Split(int(m[2]), int(m[3])))
         elif s.strip() in ("R", "P"):
             out.append(s.strip())
         else:
@@ -23,11 +32,59 @@ def parse_placements(strings):
 
 
 def show(p):
-    return ",".join(x if isinstance(x, str) else f"S({x})" for x in p) if p is not None else "-"
+    def one(x):
+        return x if isinstance(x, str) else f"S({x.dim})" if x.before == 1 else f"_S({x.dim},{x.before})"
+    return ",".join(map(one, p)) if p is not None else "-"
 
 
 def is_split(p):
     return not isinstance(p, str)
+
+
+def order(placements, mesh, dim):
+    """Axes that split a dimension, the first to do so first."""
+    axes = []
+    for axis in reversed(range(len(mesh))):
+        p = placements[axis]
+        if is_split(p) and p.dim == dim:
+            at = next((n for n in range(len(axes) + 1) if math.prod(mesh[a] for a in axes[:n]) == p.before), None)
+            if at is None:
+                raise ValueError(f"no order of axes: {show(placements)}")
+            axes.insert(at, axis)
+    return axes
+
+
+def ways(shape, mesh, start, end, collectives):
+    """The first of the shortest ways of single axes from one placement to another, as [(axis, operation, placement)]: with
+    these collectives in this order, or of none at all (None) with the fewest. Where one takes its part, it has no operation.
+    None where there is no way."""
+    counter, seen = itertools.count(), set()
+    queue = [(0, 0, next(counter), start, [])]
+    while queue:
+        n, length, _, now, way = heapq.heappop(queue)
+        if now == end and collectives in (None, [step[:2] for step in way if step[1]]):
+            return way
+        if (now, n if collectives else 0) in seen:
+            continue
+        seen.add((now, n if collectives else 0))
+        for axis, p in enumerate(now):
+            if is_split(p) and order(now, mesh, p.dim)[-1] != axis:
+                continue
+            options = []
+            for d, size in enumerate(shape):
+                others = [a for a, q in enumerate(now) if a != axis and is_split(q) and q.dim == d]
+                if size % math.prod(mesh[a] for a in [axis, *others]) or (is_split(p) and p.dim == d):
+                    continue
+                operation = "all-to-all" if is_split(p) else {"R": None, "P": "reduce-scatter"}[p]
+                options.append((operation, Split(d, math.prod(mesh[a] for a in others if a > axis))))
+            if p != "R":
+                options.append(("all-reduce" if p == "P" else "all-gather", "R"))
+            for operation, q in options:
+                if operation and collectives is not None and collectives[n:n + 1] != [(axis, operation)]:
+                    continue
+                step = (axis, operation, (*now[:axis], q, *now[axis + 1:]))
+                heapq.heappush(queue, (n + bool(operation), length + 1, next(counter), step[2], [*way, step]))
+    return None
 
 
 def part(size, count, index):
@@ -40,10 +97,9 @@ def part(size, count, index):
 def bounds(size, dim, placements, mesh, coordinate):
     """Start and length along `dim` of the part at a coordinate of the mesh."""
     start, length = 0, size
-    for p, n, i in zip(placements, mesh, coordinate):
-        if p == dim:
-            s, length = part(length, n, i)
-            start += s
+    for axis in order(placements, mesh, dim):
+        s, length = part(length, mesh[axis], coordinate[axis])
+        start += s
     return start, length
 
 
@@ -64,10 +120,10 @@ def check_placements(placements, shape, mesh, what):
     if len(placements) != len(mesh):
         raise ValueError(f"{what}: {len(placements)} placements on a mesh of {len(mesh)} axes")
     for p in placements:
-        if is_split(p) and not 0 <= p < len(shape):
-            raise ValueError(f"{what}: S({p}) of a tensor of {len(shape)} dimensions")
+        if is_split(p) and not 0 <= p.dim < len(shape):
+            raise ValueError(f"{what}: S({p.dim}) of a tensor of {len(shape)} dimensions")
     for d, n in enumerate(shape):
-        k = math.prod(m for p, m in zip(placements, mesh) if p == d)
+        k = math.prod(mesh[axis] for axis in order(placements, mesh, d))
         if n % k:
             raise ValueError(f"{what}: dimension {d} of {n} elements in {k} parts")
 
@@ -93,7 +149,7 @@ class Entry:
         self.outputs = dict(zip(names[n:], map(parse_placements, raw["outputs"])))
 
 
-GRAD = re.compile(r"^(.*)\.grad(?:\.(\d+))?$")
+GRAD = re.compile(r"^(.*)\.grad(?:\.sum)?(?:\.(\d+))?$")
 
 
 class Plan:
@@ -105,7 +161,7 @@ class Plan:
         self.redistributions = sharding.get("redistributions") or []
         self.program = program
         self.rest, self.forward, self.backward = {}, {}, collections.defaultdict(list)
-        self.stored, self.other, self.notes, self.loss_entry = [], [], [], None
+        self.stored, self.sums, self.other, self.notes, self.loss_entry = {}, collections.defaultdict(list), [], [], None
         R = ("R",) * len(self.mesh)
         self.R = R
         entries = [Entry(r) for r in sharding["ops"]]
@@ -115,12 +171,11 @@ class Plan:
         by_output = {}
         for e in entries:
             if ".backward" in e.name:
-                e.inputs = {re.sub(r"\.grad\.sum\.\d+$", ".grad", n): p for n, p in e.inputs.items()}
                 self.backward[e.name.split(".backward")[0]].append(e)
             elif ".grad.sum." in e.name:
-                pass
+                self.sums[e.name.split(".grad.sum.")[0]].append(e)
             elif e.name.endswith(".stored"):
-                self.stored.append(e)
+                self.stored[next(iter(e.outputs)).removesuffix(".stored")] = e
             elif e.name in ("loss", "loss.backward") and program.loss_of in e.inputs:
                 self.loss_entry = e
             elif not e.inputs and any(o in program.sources for o in e.outputs):
@@ -225,7 +280,8 @@ class Plan:
         return next(iter(e.outputs.values()))
 
     def backward_of(self, op):
-        """[(entry, {tensor: placement read}, {tensor: placement of y.grad}, {tensor: placement of gradient})]"""
+        """[(entry, {tensor: placement read}, {tensor: placement of y.grad}, {tensor: placement of gradient})]; an entry has
+        `names`, {tensor: name of the contribution to its gradient}."""
         out = []
         names = [op.node.name, *op.outputs]
         e = self.forward.get(op.node)
@@ -237,7 +293,7 @@ class Plan:
                 if id(b) in seen:
                     continue
                 seen.add(id(b))
-                reads, grads, gives = {}, {}, {}
+                reads, grads, gives, b.names = {}, {}, {}, {}
                 for n, p in b.inputs.items():
                     m = GRAD.match(n)
                     if m:
@@ -247,7 +303,7 @@ class Plan:
                 for n, p in b.outputs.items():
                     m = GRAD.match(n)
                     if m:
-                        gives[m.group(1)] = p
+                        gives[m.group(1)], b.names[m.group(1)] = p, n
                     else:
                         self.notes.append(f"op {b.name}: output {n} is no gradient")
                 out.append((b, reads, grads, gives))

@@ -26,9 +26,11 @@ import warnings
 
 import torch
 import torch.distributed as dist
+import torch.distributed._functional_collectives as funcol
 import torch.multiprocessing as mp
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
+from torch.distributed.tensor.placement_types import _StridedShard
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import sharded_ops as L
@@ -139,6 +141,10 @@ class Runner:
         self.at = tuple(self.mesh.get_coordinate())
         axis_of = {self.mesh.get_group(i).group_name: a for i, a in enumerate(names)}
         self.counter = Counter(axis_of, program.double)
+        self.planned = {}
+        for r in plan.redistributions:
+            steps = [(names.index(c["axis"]), c["operation"]) for c in r["collectives"]]
+            self.planned[plan.first_name(r["tensor"]), L.parse_placements(r["from"]), L.parse_placements(r["to"])] = steps
         self.values, self.grads = reference_values
         self.mismatches, self.notes = [], []
         self.R = plan.R
@@ -146,10 +152,12 @@ class Runner:
 
     # placements
     def torch_placements(self, p):
-        return tuple(Replicate() if x == "R" else Partial() if x == "P" else Shard(x) for x in p)
+        def one(x):
+            return Replicate() if x == "R" else Partial() if x == "P" else Shard(x.dim) if x.before == 1 else _StridedShard(x.dim, split_factor=x.before)
+        return tuple(map(one, p))
 
     def strings(self, d):
-        return tuple("R" if p.is_replicate() else "P" if p.is_partial() else p.dim for p in d.placements)
+        return tuple("R" if p.is_replicate() else "P" if p.is_partial() else L.Split(p.dim, getattr(p, "split_factor", 1)) for p in d.placements)
 
     def wrap(self, local, p, shape, grad=None):
         expected = L.local_shape(shape, p, self.plan.mesh, self.at)
@@ -173,16 +181,75 @@ class Runner:
                 d = self.move(d, between, what)
                 local = Keep.apply(d.to_local(grad_placements=self.torch_placements(L.of_gradient(between))), all(self.at[a] == 0 for a in fresh))
                 return self.wrap(local, p, d.shape, L.of_gradient(p))
-            if dtype.is_floating_point:
-                return d.redistribute(placements=self.torch_placements(p))
             # gloo has no booleans, and R -> P divides: whole numbers go as doubles
             if dtype == torch.bool:
                 d = d.to(torch.uint8)
-            if any(x == "P" for x in (*p, *now)):
+            if not dtype.is_floating_point and any(x == "P" for x in (*p, *now)):
                 d = d.to(torch.float64)
-            return d.redistribute(placements=self.torch_placements(p)).to(dtype)
+            found = self.steps(d, p, what) if self.options["autograd"] == "manual" else None
+            if found is None:
+                found = d.redistribute(placements=self.torch_placements(p))
+            return found if found.dtype == dtype else found.to(dtype)
         finally:
             self.counter.current = None
+
+    def uncounted(self, d, p):
+        on, self.counter.on = self.counter.on, False
+        try:
+            return self.move(d, p, None)
+        finally:
+            self.counter.on = on
+
+    def steps(self, d, p, what):
+        """Without autograd, by the collectives that the plan lists for this tensor."""
+        now, shape = self.strings(d), tuple(d.shape)
+        way = L.ways(shape, self.plan.mesh, now, p, self.planned[what, now, p]) if (what, now, p) in self.planned else None
+        way = way or L.ways(shape, self.plan.mesh, now, p, None)
+        if way is None:
+            return None
+        local = d.to_local().detach()
+        for axis, operation, after in way:
+            group, n = self.mesh.get_group(axis), self.plan.mesh[axis]
+            source, target = (x.dim if L.is_split(x) else None for x in (now[axis], after[axis]))
+            if operation is None:
+                local = local.chunk(n, target)[self.at[axis]]
+            elif operation == "all-reduce":
+                local = funcol.all_reduce(local.contiguous(), "sum", group)
+            elif operation == "all-gather":
+                local = funcol.all_gather_single(local.contiguous(), source, group)
+            elif operation == "reduce-scatter":
+                local = funcol.reduce_scatter_single(local.contiguous(), "sum", target, group)
+            else:
+                local = funcol.all_to_all_single(torch.cat(local.chunk(n, target)), None, None, group)
+                local = torch.cat(funcol.wait_tensor(local).chunk(n), source)
+            local, now = funcol.wait_tensor(local) if operation else local, after
+        return self.wrap(local, p, shape)
+
+    def saved(self, name):
+        """What the backward pass keeps of a tensor, as the plan makes it."""
+        entry = self.plan.stored.get(name)
+        if entry is None:
+            return self.env[name]
+        if name not in self.kept:
+            (of, q), = entry.inputs.items()
+            if of.endswith(".stored"):
+                of, op = of.removesuffix(".stored"), next(op for op in self.program.ops if name in op.outputs)
+                p = entry.outputs[f"{name}.stored"]
+                values = {self.program.name_of[i]: self.env[self.program.name_of[i]] for i in op.node.all_input_nodes if self.program.name_of[i] not in op.reads}
+                values.update({n: torch.zeros(0) for n in op.reads}, **{of: self.read_saved(of, q).to_local()})
+                found = L.run_local(self.program, op, values, {of: q}, [p] * len(op.outputs), self.where(op))
+                self.kept[name] = self.wrap(found[op.outputs.index(name)], p, self.program.meta[name][0])
+            else:
+                if (of, q) not in self.cache:
+                    self.cache[of, q] = self.move(self.env[of], q, of)
+                self.kept[name] = self.cache[of, q]
+        return self.kept[name]
+
+    def read_saved(self, name, p):
+        name = self.plan.root.get(name, name)
+        if (name, p) not in self.kept:
+            self.kept[name, p] = self.move(self.saved(name), p, f"{name}.stored")
+        return self.kept[name, p]
 
     def total(self, op, placed=None):
         def total(count, name):
@@ -220,7 +287,7 @@ class Runner:
     def forward(self, check):
         program, plan = self.program, self.plan
         manual = self.options["autograd"] == "manual"
-        env, self.tape, self.cache = {}, [], {}
+        env, self.tape, self.cache, self.kept = {}, [], {}, {}
         self.wants = set(program.parameters)
         for n, v in program.sources.items():
             env[n] = self.rest.get(n, v)
@@ -289,26 +356,45 @@ class Runner:
                     if isinstance(env[o], DTensor):
                         self.compare("forward", op, o, env[o], self.values[o], ins, pairs)
         self.env = env
-        return self.move(env[program.loss_of], self.R, "loss")
+        return self.move(env[program.loss_of], self.R, "loss") if not manual else self.uncounted(env[program.loss_of], self.R)
 
-    def gather(self, parts, p, what):
-        """The sum of contributions, in placement p: equal placements are summed first."""
+    def gather(self, given, p, what):
+        """The sum of contributions (by name, or without one), in placement p: summed as the plan says, else equal placements
+        first."""
+        if (what, p) in self.arrived:
+            return self.arrived[what, p]
+        if what not in self.summed:
+            self.summed[what] = self.sum(given, what)
+        last, parts = self.summed[what]
         sums = {}
         for d in parts:
             k = self.strings(d)
             sums[k] = self.wrap(sums[k].to_local() + d.to_local(), k, d.shape) if k in sums else d
         total = None
         for k, d in sums.items():
-            d = self.move(d, p, what)
+            d = self.move(d, p, last)
             total = d if total is None else self.wrap(total.to_local() + d.to_local(), p, d.shape)
+        self.arrived[what, p] = total
         return total
+
+    def sum(self, given, what):
+        """The name of the last sum, and what is left to add up."""
+        known, parts = {name: d for name, d in given if name}, [d for name, d in given if not name]
+        last = next(iter(known), what)
+        for e in self.plan.sums.get(what.removesuffix(".grad"), ()):
+            (last, q), = e.outputs.items()
+            read = [self.move(known.pop(n), of, n) for n, of in e.inputs.items() if n in known]
+            if read:
+                known[last] = self.wrap(sum(d.to_local() for d in read), q, read[0].shape)
+        return last, [*known.values(), *parts]
 
     def backward(self, loss_whole, check):
         program, plan = self.program, self.plan
         contributions = collections.defaultdict(list)
+        self.arrived, self.summed = {}, {}
         x = loss_whole.to_local().detach().requires_grad_()
         g, = torch.autograd.grad(program.loss(x), x)
-        contributions[program.loss_of].append(self.wrap(g, self.R, g.shape))
+        contributions[program.loss_of].append((f"{program.loss_of}.grad", self.wrap(g, self.R, g.shape)))
         for op, ins, outs, local, results in reversed(self.tape):
             back = [(k, o) for k, (o, v) in enumerate(zip(op.outputs, results)) if isinstance(v, torch.Tensor) and v.requires_grad and contributions[o]]
             if not back:
@@ -350,16 +436,19 @@ class Runner:
                         if list(gives) == [bias_of]:
                             v = gy[op.outputs[0]].to_local()
                             v = v.sum([d for d in range(v.dim()) if d != 1])
-                            contributions[bias_of].append(self.wrap(v, gives[bias_of], program.meta[bias_of][0]))
+                            contributions[bias_of].append((plan.lookup(b.names, bias_of), self.wrap(v, gives[bias_of], program.meta[bias_of][0])))
                             continue
                     if str(op.node.target) in ("aten.cat.default", "aten.add.Tensor", "aten.sub.Tensor") and not any(n in reads for n in op.reads):
                         lp = {n: lp[n] if n in gives else next(iter(gives.values())) for n in op.reads}
+                    if b is not None:
+                        for n, p in reads.items():
+                            self.read_saved(n, p)
                     same_shape = all(L.of_gradient(outs[k]) == L.of_gradient(gp[o]) for k, o in back)
                     if str(op.node.target) in ("aten.linear.default", "aten.addmm.default"):
-                        loc = {n: self.move(self.env[n], lp[n], f"{n}.stored").to_local().detach() for n in op.reads if plan.lookup(reads, n) is not None}
+                        loc = {n: self.read_saved(n, lp[n]).to_local().detach() for n in op.reads if plan.lookup(reads, n) is not None}
                         got = L.linear_gradients(program, op, loc, gy[op.outputs[0]].to_local(), gives)
                         for (n, p), v in zip(gives.items(), got):
-                            contributions[n].append(self.wrap(v, p, program.meta[n][0]))
+                            contributions[n].append((b and plan.lookup(b.names, n), self.wrap(v, p, program.meta[n][0])))
                         continue
                     if all(lp[n] == ins[n] for n in op.reads) and same_shape:
                         loc, res = local, results
@@ -367,7 +456,9 @@ class Runner:
                         # the saved values lie otherwise than in the forward pass: the op again, on those parts
                         loc = dict(local)
                         for n in op.reads:
-                            loc[n] = self.move(self.env[n], lp[n], f"{n}.stored").to_local().detach().requires_grad_(n in gives)
+                            # the plan reads nothing of the others: they are no collectives of it
+                            d = self.read_saved(n, lp[n]) if plan.lookup(reads, n) is not None else self.uncounted(self.env[n], lp[n])
+                            loc[n] = d.to_local().detach().requires_grad_(n in gives)
                         if bias_of and bias_of not in gives and plan.lookup(reads, bias_of) is None:
                             loc[bias_of] = torch.zeros(gy[op.outputs[0]].to_local().shape[1], dtype=loc[bias_of].dtype)
                         res = L.run_local(program, op, loc, lp, [gp[o] if o in gp else outs[k] for k, o in enumerate(op.outputs)], self.where(op, lp))
@@ -376,7 +467,7 @@ class Runner:
                     for (n, p), v in zip(gives.items(), got):
                         if v is None:
                             v = torch.zeros_like(loc[n])
-                        contributions[n].append(self.wrap(v, p, program.meta[n][0]))
+                        contributions[n].append((b and plan.lookup(b.names, n), self.wrap(v, p, program.meta[n][0])))
                 except Exception as x:
                     raise Failed(self.fail(op, f"backward ({b.name if b else 'not in the plan'})", x, {**ins, **{}}, pairs)) from x
         out = {}
@@ -448,8 +539,7 @@ def work(rank, size, model, plan_path, options, folder):
 
 def said(p):
     """A placement of `redistributions`, a list or a string, as `show` writes it."""
-    import re
-    return ",".join(re.findall(r"S\(\d+\)|R|P", p if isinstance(p, str) else ",".join(p)))
+    return p if isinstance(p, str) else ",".join(p)
 
 
 def judge(model, plan_path, options):
@@ -541,16 +631,15 @@ def judge(model, plan_path, options):
         lines.append("  collectives by the plan (bytes: those of the redistribution, as stated):")
         for (o, x), (n, b) in sorted(planned.items()):
             lines.append(f"    {o} {x}: {n} times, {b} bytes")
-        run = {tuple(k.split("|")) for k in a["by_tensor"]}
+        kinds = {"all_gather_into_tensor": "all-gather", "reduce_scatter_tensor": "reduce-scatter", "all_reduce": "all-reduce", "all_to_all_single": "all-to-all"}
+        run = {(*k.split("|"), *((kinds.get(kind, kind), axis) for kind, axis, _ in v)) for k, v in a["by_tensor"].items()}
         plans = set()
         for r in plan.redistributions:
-            m = L.GRAD.match(r["tensor"])
-            name = f"{m.group(1)}.grad" if m else r["tensor"].removesuffix(".stored")
-            plans.add((name, said(r["from"]), said(r["to"])))
-        lines.append(f"  redistributions with collectives: {len(run)} run, {len(plans)} planned, {len(run & plans)} the same by tensor, from and to")
+            plans.add((plan.first_name(r["tensor"]), said(r["from"]), said(r["to"]), *((c["operation"], c["axis"]) for c in r["collectives"])))
+        lines.append(f"  redistributions with collectives: {len(run)} run, {len(plans)} planned, {len(run & plans)} the same by tensor, from, to and collectives{', ALL' if run == plans else ''}")
         for text, some in (("run, not planned", run - plans), ("planned, not run", plans - run)):
             for x in sorted(some)[:None if options["all"] else 6]:
-                lines.append(f"    {text}: {x[0]}  {x[1]} -> {x[2]}")
+                lines.append(f"    {text}: {x[0]}  {x[1]} -> {x[2]}: {', '.join(' '.join(c) for c in x[3:])}")
         if options["all"]:
             lines.append("  by tensor, as run:")
             for k, v in a["by_tensor"].items():

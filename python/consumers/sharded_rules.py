@@ -18,15 +18,25 @@ import torch
 import sharded_ops as L
 
 
+def sequence(placements, mesh):
+    """Axes in an order in which they split what others have left."""
+    rest = [axis for axis, p in enumerate(placements) if not L.is_split(p)]
+    dims = sorted({p.dim for p in placements if L.is_split(p)})
+    return [*rest, *(axis for d in dims for axis in L.order(placements, mesh, d))]
+
+
+def put(at, axis, i):
+    return (*at[:axis], i, *at[axis + 1:])
+
+
 def pieces(value, placements, mesh, generator, spare=False):
     """coordinate -> part of `value`; P axes hold random summands."""
-    kinds = [None if p == "R" else p for p in placements]
-    parts = {(): value}
-    for p, n in zip(placements, mesh):
-        after = {}
+    parts = {(None,) * len(mesh): value}
+    for axis in sequence(placements, mesh):
+        p, n, after = placements[axis], mesh[axis], {}
         for at, v in parts.items():
             if p == "R":
-                after[at + (None,)] = v
+                after[at] = v
             elif p == "P":
                 if v.dtype == torch.bool:
                     raise ValueError("a partial sum of booleans")
@@ -38,13 +48,13 @@ def pieces(value, placements, mesh, generator, spare=False):
                         x = torch.randn(v.shape, dtype=v.dtype, generator=generator) * (scale if scale > 0 else 1.0)
                     else:
                         x = torch.randint(-3, 4, v.shape, dtype=v.dtype, generator=generator)
-                    after[at + (i,)] = x
+                    after[put(at, axis, i)] = x
                     rest = rest - x
-                after[at + (n - 1,)] = rest
+                after[put(at, axis, n - 1)] = rest
             else:
                 for i in range(n):
-                    start, length = L.part(v.shape[p], n, i)
-                    after[at + (i,)] = v.narrow(p, start, length)
+                    start, length = L.part(v.shape[p.dim], n, i)
+                    after[put(at, axis, i)] = v.narrow(p.dim, start, length)
         parts = after
     out = {}
     for at in itertools.product(*(range(n) for n in mesh)):
@@ -54,11 +64,10 @@ def pieces(value, placements, mesh, generator, spare=False):
 
 def together(parts, placements, mesh, tolerance):
     """The whole from coordinate -> part, or raises ValueError."""
-    for axis in reversed(range(len(mesh))):
-        p, n = placements[axis], mesh[axis]
-        after = {}
-        for at in itertools.product(*(range(k) for k in mesh[:axis])):
-            vs = [parts[at + (i,)] for i in range(n)]
+    for axis in reversed(sequence(placements, mesh)):
+        p, n, after = placements[axis], mesh[axis], {}
+        for at in {put(at, axis, None) for at in parts}:
+            vs = [parts[put(at, axis, i)] for i in range(n)]
             if p == "R":
                 for i, v in enumerate(vs[1:]):
                     w = L.wrong(v, vs[0], tolerance)
@@ -70,9 +79,9 @@ def together(parts, placements, mesh, tolerance):
                     raise ValueError(f"P on axis {axis}, but shapes differ")
                 after[at] = sum(vs[1:], vs[0].to(torch.int64) if vs[0].dtype == torch.bool else vs[0])
             else:
-                after[at] = torch.cat(vs, dim=p)
+                after[at] = torch.cat(vs, dim=p.dim)
         parts = after
-    return parts[()]
+    return parts[(None,) * len(mesh)]
 
 
 class Judge:
@@ -256,7 +265,7 @@ def main():
 
         def report(which, name, what, claim):
             counts[which] += 1
-            key = (which, claim.split(":")[0], what.split(": ", 1)[-1][:24], tuple(x for x in claim.split() if x.startswith(("R", "P", "S("))))
+            key = (which, claim.split(":")[0], what.split(": ", 1)[-1][:24], tuple(x for x in claim.split() if x.startswith(("R", "P", "S(", "_S("))))
             kinds.setdefault(key, []).append(name)
             if a.all or len(kinds[key]) == 1:
                 print(f"  WRONG {which} {name}: {what}\n        {claim}")

@@ -7,6 +7,7 @@ plan moves tensors between any placements, so it is judged op by op and not run.
 """
 import copy
 import json
+import re
 import subprocess
 import sys
 
@@ -21,7 +22,7 @@ def main():
             continue
         command = [program, "explain", path, "--op", name, "--model", model, "--cluster", cluster, "--json"]
         answer = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-        found[name] = [[of.split(",") for of in strategy["placements"]] for strategy in answer["strategies"]]
+        found[name] = [[re.split(r",(?![^(]*\))", of) for of in strategy["placements"]] for strategy in answer["strategies"]]
     n = max(map(len, found.values()))
     print(f"{len(found)} ops, {sum(map(len, found.values()))} strategies, {n} plans")
     for at in range(n):

@@ -197,8 +197,11 @@ pub(super) fn held_dtype(
         return Ok((dtype, warnings));
     }
     let is_quantized = Quantization::read(fields)?.0.is_some();
-    let assumed = if is_quantized { DType::Bf16 } else { DType::F32 };
-    let message = format!("the config states no compute type: assumed {assumed}");
+    let (of, assumed) = match is_quantized {
+        true => ("compute type", DType::Bf16),
+        false => ("type of its weights", DType::F32),
+    };
+    let message = format!("the config states no {of}: assumed {assumed}");
     let warning = Diagnostic::warning(ASSUMED, message).fact("assumed", assumed.name());
     warnings.push(warning.hint("state it with --dtype, such as --dtype bf16"));
     Ok((assumed, warnings))

@@ -33,6 +33,9 @@ pub(super) struct Ascent<'a> {
     taken: Vec<Vec<f64>>,
     /// Duals of an end while they change.
     new: Vec<f64>,
+    /// Costs of an op's strategies, and the least by placement, while it has its turn.
+    costs: Vec<f64>,
+    least: Vec<f64>,
     n_columns: u64,
 }
 
@@ -80,7 +83,8 @@ impl<'a> Ascent<'a> {
     /// From duals that were found before.
     pub(super) fn from(net: &'a Net, duals: Duals) -> Self {
         let (taken, n_columns) = (vec![Vec::new(); net.groups.len()], net.n_columns() as u64);
-        let mut ascent = Self { net, duals, taken, new: Vec::new(), n_columns };
+        let (new, costs, least) = (Vec::new(), Vec::new(), Vec::new());
+        let mut ascent = Self { net, duals, taken, new, costs, least, n_columns };
         (0..net.groups.len()).for_each(|group| ascent.count(group));
         ascent
     }
@@ -97,15 +101,15 @@ impl<'a> Ascent<'a> {
         self.taken[number] = taken;
     }
 
-    /// By strategy of an op what it costs with its duals.
-    pub(super) fn reduced(&self, op: usize) -> Vec<f64> {
-        reduced(self.net, &self.duals, op)
-    }
-
     /// The sum of what the cheapest strategies cost.
     pub(super) fn bound(&self) -> f64 {
-        let least = |op| self.reduced(op).into_iter().reduce(f64::min).unwrap_or(0.0);
-        (0..self.net.costs.len()).map(least).sum::<f64>() - self.duals.budgets.iter().sum::<f64>()
+        let mut costs = Vec::new();
+        let mut least = |op| {
+            reduced(self.net, &self.duals, op, &mut costs);
+            costs.iter().copied().reduce(f64::min).unwrap_or(0.0)
+        };
+        (0..self.net.costs.len()).map(&mut least).sum::<f64>()
+            - self.duals.budgets.iter().sum::<f64>()
     }
 
     /// Takes all that is left of a use at one of its ends.
@@ -138,40 +142,35 @@ impl<'a> Ascent<'a> {
 
     /// The turn of an op: it hands to all of its uses, or to those on one side.
     fn turn(&mut self, op: usize, side: Option<bool>) {
-        let sides = &self.net.sides[op];
-        let is_on = |of: &&(usize, bool), is_forward: bool| {
-            let other = self.net.ends(of.0)[usize::from(!of.1)].op;
+        let net = self.net;
+        let sides = &net.sides[op];
+        let is_on = |(at, is_to): &(usize, bool), is_forward: bool| {
+            let other = net.ends(*at)[usize::from(!is_to)].op;
             if is_forward { other > op } else { other < op }
         };
         let count = |is_forward| sides.iter().filter(|of| is_on(of, is_forward)).count();
-        let (handed, n): (Vec<(usize, bool)>, usize) = match side {
-            None => (sides.clone(), sides.len()),
-            Some(side) => {
-                let handed = sides.iter().filter(|of| is_on(of, side)).copied();
-                (handed.collect(), count(true).max(count(false)))
-            }
-        };
+        let n = side.map_or(sides.len(), |_| count(true).max(count(false)));
         let share = 1.0 / n.max(1) as f64;
         for (at, is_to) in sides {
             self.take(*at, *is_to);
         }
-        let reduced = self.reduced(op);
-        let least = reduced.iter().copied().reduce(f64::min).unwrap_or(0.0);
-        for (at, is_to) in handed {
-            let number = self.net.uses[at].group;
-            let side = self.net.ends(at)[usize::from(is_to)];
-            let mut marginal = vec![f64::INFINITY; self.net.groups[number].n[usize::from(is_to)]];
-            for (place, cost) in side.places.iter().zip(&reduced) {
-                let least = &mut marginal[*place as usize];
+        reduced(net, &self.duals, op, &mut self.costs);
+        let least = self.costs.iter().copied().reduce(f64::min).unwrap_or(0.0);
+        for (at, is_to) in sides.iter().filter(|of| side.is_none_or(|side| is_on(of, side))) {
+            let end = usize::from(*is_to);
+            self.least.clear();
+            self.least.resize(net.groups[net.uses[*at].group].n[end], f64::INFINITY);
+            for (place, cost) in net.ends(*at)[end].places.iter().zip(&self.costs) {
+                let least = &mut self.least[*place as usize];
                 *least = least.min(*cost);
             }
-            self.new.clone_from(&self.duals.uses[at][usize::from(is_to)]);
-            for (dual, marginal) in self.new.iter_mut().zip(marginal) {
-                if marginal < f64::INFINITY {
+            self.new.clone_from(&self.duals.uses[*at][end]);
+            for (dual, marginal) in self.new.iter_mut().zip(&self.least) {
+                if *marginal < f64::INFINITY {
                     *dual -= share * (marginal - least);
                 }
             }
-            self.set(at, is_to);
+            self.set(*at, *is_to);
         }
     }
 
@@ -222,8 +221,8 @@ const LEAST: f64 = 0.05;
 const COARSE: f64 = 1e-3;
 
 /// By strategy of an op what it costs with the duals of its placements.
-pub(super) fn reduced(net: &Net, duals: &Duals, op: usize) -> Vec<f64> {
-    let mut costs = net.costs[op].clone();
+fn reduced(net: &Net, duals: &Duals, op: usize, costs: &mut Vec<f64>) {
+    costs.clone_from(&net.costs[op]);
     for (at, is_to) in &net.sides[op] {
         let end = usize::from(*is_to);
         let (side, dual) = (net.ends(*at)[end], &duals.uses[*at][end]);
@@ -234,7 +233,6 @@ pub(super) fn reduced(net: &Net, duals: &Duals, op: usize) -> Vec<f64> {
     for (parts, dual) in net.budgets.iter().zip(&duals.budgets) {
         costs.iter_mut().zip(&parts[op]).for_each(|(cost, part)| *cost += dual * part);
     }
-    costs
 }
 
 const fn positive(sum: f64) -> f64 {

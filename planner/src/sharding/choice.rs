@@ -30,19 +30,19 @@ pub(super) const FIRST: f64 = 1e-3;
 
 /// The better of the choices that ops forwards and backwards give, and its cost; infinite where it breaks a limit.
 pub(super) fn rounded(net: &Net, duals: &Duals) -> (f64, Vec<usize>) {
-    let n = net.costs.len();
+    let (n, mut costs) = (net.costs.len(), Vec::new());
     let orders: [Vec<usize>; 2] = [(0..n).collect(), (0..n).rev().collect()];
     let mut best = (f64::INFINITY, vec![0; n]);
     for order in orders {
         let mut chosen: Vec<Option<usize>> = vec![None; n];
         for op in &order {
-            chosen[*op] = cheapest(net, duals, &chosen, *op);
+            chosen[*op] = cheapest(net, duals, &chosen, (*op, &mut costs));
         }
         for _ in 0..ROUNDS {
             let before = chosen.clone();
             for op in &order {
                 chosen[*op] = None;
-                chosen[*op] = cheapest(net, duals, &chosen, *op);
+                chosen[*op] = cheapest(net, duals, &chosen, (*op, &mut costs));
             }
             if chosen == before {
                 break;
@@ -61,8 +61,13 @@ pub(super) fn rounded(net: &Net, duals: &Duals) -> (f64, Vec<usize>) {
 const ROUNDS: usize = 4;
 
 /// The cheapest strategy of an op beside what is chosen.
-fn cheapest(net: &Net, duals: &Duals, chosen: &[Option<usize>], op: usize) -> Option<usize> {
-    let mut costs = net.costs[op].clone();
+fn cheapest(
+    net: &Net,
+    duals: &Duals,
+    chosen: &[Option<usize>],
+    (op, costs): (usize, &mut Vec<f64>),
+) -> Option<usize> {
+    costs.clone_from(&net.costs[op]);
     for (parts, dual) in net.budgets.iter().zip(&duals.budgets) {
         costs.iter_mut().zip(&parts[op]).for_each(|(cost, part)| *cost += dual * part);
     }
@@ -86,20 +91,17 @@ fn cheapest(net: &Net, duals: &Duals, chosen: &[Option<usize>], op: usize) -> Op
             continue;
         };
         // What other uses have resharded already, in the order of uses where the producer is not chosen.
-        let bought: Vec<usize> = group
-            .uses
-            .iter()
-            .filter(|of| if *is_to { *of != at } else { *of < at })
-            .filter_map(|of| {
+        let is_bought = |place: usize| {
+            let mut others = group.uses.iter();
+            others.any(|of| {
                 let to = &net.uses[*of].to;
-                chosen[to.op].map(|at| to.places[at] as usize)
+                let is_before = if *is_to { of != at } else { of < at };
+                is_before && chosen[to.op].is_some_and(|at| to.places[at] as usize == place)
             })
-            .collect();
+        };
         if *is_to {
-            costs
-                .filter(|of| !bought.contains(&of.1))
-                .for_each(|(cost, p)| *cost += price(other, p));
-        } else if !bought.contains(&other) {
+            costs.filter(|of| !is_bought(of.1)).for_each(|(cost, p)| *cost += price(other, p));
+        } else if !is_bought(other) {
             costs.for_each(|(cost, q)| *cost += price(q, other));
         }
     }

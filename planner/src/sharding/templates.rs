@@ -9,7 +9,7 @@ use super::graph::{Graph, Op, Strategy};
 use super::mesh::Part::{self, Partial, Replicated, Split};
 use super::mesh::{Axis, Mesh};
 use super::program::Known;
-use super::replay::of_parameters;
+use super::replay::{Of, of_parameters};
 use super::rules::Rule;
 use super::training::{Planned, Question, limited};
 use crate::run::Control;
@@ -156,7 +156,12 @@ fn batch(graph: &Graph, op: &Op, tensor: usize) -> Part {
 }
 
 /// Whether a form has a rule of an op.
-fn has(graph: &Graph, number: usize, rule: &Rule, form: Form) -> bool {
+fn has(
+    (graph, of_parameters): (&Graph, &[Option<Of>]),
+    number: usize,
+    rule: &Rule,
+    form: Form,
+) -> bool {
     let op = &graph.ops[number];
     let n = op.inputs.len();
     let between = match form {
@@ -167,11 +172,10 @@ fn has(graph: &Graph, number: usize, rule: &Rule, form: Form) -> bool {
         Form::Expert if is_of_experts(&op.name) => rule.parts.iter().all(|part| *part == Split(0)),
         Form::Data | Form::Expert if n == 0 => true,
         Form::Data | Form::Expert => {
-            let of = of_parameters(graph);
+            let is_of = |tensor: usize| of_parameters[tensor].is_some();
             let mut all = op.inputs.iter().chain(&op.outputs).zip(&rule.parts);
-            let is_weight_alone = op.inputs.iter().all(|tensor| of[*tensor].is_some());
-            is_weight_alone
-                || all.all(|(at, part)| of[*at].is_some() || *part == batch(graph, op, *at))
+            op.inputs.iter().all(|tensor| is_of(*tensor))
+                || all.all(|(at, part)| is_of(*at) || *part == batch(graph, op, *at))
         }
         Form::Tensor | Form::TensorAndSequence => {
             let Some(parts) = parts(&op.name, between) else { return true };
@@ -184,14 +188,14 @@ fn has(graph: &Graph, number: usize, rule: &Rule, form: Form) -> bool {
 /// The program of a template alone.
 #[must_use]
 pub fn restricted(graph: &Graph, template: &Template) -> Graph {
-    let mut only = graph.clone();
+    let (mut only, of) = (graph.clone(), of_parameters(graph));
     for number in 0..graph.ops.len() {
         let rules = &graph.ops[number].rules;
         let pinned = &graph.ops[number].by_axis;
         let of_axis = |(axis, (_, _, form)): (usize, &(String, u64, Form))| -> Vec<usize> {
             let mut may = (0..rules.len()).collect::<Vec<_>>();
             may.retain(|at| pinned.get(axis).is_none_or(|of| of.contains(at)));
-            may.retain(|at| has(graph, number, &rules[*at], *form));
+            may.retain(|at| has((graph, &of), number, &rules[*at], *form));
             may
         };
         only.ops[number].by_axis = template.0.iter().enumerate().map(of_axis).collect();

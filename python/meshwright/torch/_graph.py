@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
+import itertools
+import math
 import operator
 import re
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 import torch
 from torch.distributed.tensor import Partial, Replicate, Shard
+from torch.distributed.tensor.placement_types import _StridedShard
 
 from .._errors import MeshwrightError, refused
 
-#: One per axis of the mesh: Shard(d), Replicate() or Partial().
+#: One per axis of the mesh: Shard(d), Replicate(), Partial(), or _StridedShard(d, split_factor=n) of what later axes
+#: of n devices have split before.
 Placements = Tuple[Any, ...]
 Shape = Tuple[int, ...]
+#: An axis, its collective (none where it takes its part of what it has) and the placements behind it.
+Move = Tuple[int, Optional[str], Placements]
 #: The elements of what they read in another form.
 RESHAPES = ("view", "_unsafe_view", "reshape", "view_as", "reshape_as", "squeeze", "flatten", "unflatten")
 
@@ -67,14 +74,24 @@ class Call:
 GRAD = re.compile(r"(.*)\.grad(?:\.sum)?(?:\.\d+)?$")
 
 
-def _placements(strings: Sequence[str], entry: str) -> Placements:
-    def of(text: str) -> Any:
-        split = re.fullmatch(r"S\((\d+)\)", text)
-        if split is None and text not in ("R", "P"):
-            raise refused("bad-plan", f"op `{entry}` of the plan has a placement `{text}`")
-        return Shard(int(split[1])) if split else Replicate() if text == "R" else Partial()
+def shard(dim: int, before: int = 1) -> Any:
+    """Of an axis that splits a dimension after later axes of so many devices."""
+    return Shard(dim) if before == 1 else _StridedShard(dim, split_factor=before)
 
-    return tuple(of(text) for text in strings)
+
+def dim_of(placement: Any) -> Optional[int]:
+    """The dimension that is split."""
+    return getattr(placement, "dim", None)
+
+
+def order(placements: Placements, sizes: Sequence[int], dim: int) -> List[int]:
+    """Axes that split a dimension, the one that does so first first; a ValueError where no axes have a stride."""
+    axes: List[int] = []
+    for axis in reversed(range(len(placements))):
+        if dim_of(placements[axis]) == dim:
+            before = [math.prod(sizes[of] for of in axes[:n]) for n in range(len(axes) + 1)]
+            axes.insert(before.index(getattr(placements[axis], "split_factor", 1)), axis)
+    return axes
 
 
 def splits(placements: Placements) -> Placements:
@@ -90,6 +107,7 @@ class Sharding:
             self.axes = [str(axis["axis"]) for axis in sharding["mesh"]]
             self.sizes = [int(axis["size"]) for axis in sharding["mesh"]]
             entries = [self._entry(raw) for raw in sharding["ops"]]
+            planned = [self._planned(raw) for raw in sharding.get("redistributions") or []]
         except (KeyError, TypeError, ValueError) as wrong:
             if isinstance(wrong, MeshwrightError):
                 raise
@@ -97,6 +115,9 @@ class Sharding:
         if any(re.match(r"layers\.\d+-\d+\.", entry.name) for entry in entries):
             hint = "export the model with torch.export and plan the .pt2 file"
             raise refused("cannot-run", "the plan is of a config.json, and its ops are those of no program", hint)
+        #: By tensor, placements before and placements behind: axes and their collectives.
+        self.planned: Dict[Tuple[str, Placements, Placements], List[Tuple[int, str]]] = dict(planned)
+        self._ways: Dict[Any, Optional[List[Move]]] = {}
         self.forward: Dict[str, Entry] = {}
         self.backward: Dict[str, List[Entry]] = {}
         self.sums: Dict[str, List[Entry]] = {}
@@ -118,11 +139,34 @@ class Sharding:
 
     def _entry(self, raw: Mapping[str, Any]) -> Entry:
         name, tensors, inputs = str(raw["op"]), list(raw["tensors"]), raw.get("inputs") or []
-        given = [_placements(own, name) for own in [*inputs, *raw["outputs"]]]
+        given = [self._placements(own, name) for own in [*inputs, *raw["outputs"]]]
         if len(given) != len(tensors) or not raw["outputs"] or any(len(own) != len(self.sizes) for own in given):
             raise refused("bad-plan", f"op `{name}` of the plan has placements for other tensors or axes")
         n = len(inputs)
         return Entry(name, dict(zip(tensors[:n], given)), dict(zip(tensors[n:], given[n:])))
+
+    def _planned(self, raw: Mapping[str, Any]) -> Tuple[Tuple[str, Placements, Placements], List[Tuple[int, str]]]:
+        name = str(raw["tensor"])
+        steps = [(self.axes.index(of["axis"]), str(of["operation"])) for of in raw["collectives"]]
+        return (name, self._placements(raw["from"], name), self._placements(raw["to"], name)), steps
+
+    def _placements(self, strings: Sequence[str], entry: str) -> Placements:
+        def of(text: str) -> Any:
+            split = re.fullmatch(r"S\((\d+)\)|_S\((\d+),(\d+)\)", text)
+            if split is None and text not in ("R", "P"):
+                raise refused("bad-plan", f"op `{entry}` of the plan has a placement `{text}`")
+            if split is None:
+                return Replicate() if text == "R" else Partial()
+            return shard(int(split[1])) if split[1] else shard(int(split[2]), int(split[3]))
+
+        found = tuple(of(text) for text in strings)
+        try:
+            for dim in {dim_of(own) for own in found} - {None}:
+                order(found, self.sizes, dim)  # type: ignore[arg-type]
+        except ValueError:
+            message = f"op `{entry}` of the plan has placements {', '.join(strings)}, of no order of axes"
+            raise refused("bad-plan", message) from None
+        return found
 
     def back(self, entry: Entry) -> Tuple[Back, Dict[str, str]]:
         """A backward op, and by tensor the name of the gradient that it gives."""
@@ -139,6 +183,53 @@ class Sharding:
                 raise refused("bad-plan", f"op `{entry.name}` of the plan gives `{name}`, which is no gradient")
             back.gives[of[1]], names[of[1]] = own, name
         return back, names
+
+    def way(self, tensor: str, shape: Shape, given: Placements, wanted: Placements) -> Optional[List[Move]]:
+        """Steps from one placement to another: the collectives that the plan states, or else the fewest."""
+        key = tensor, shape, given, wanted
+        if key not in self._ways:
+            planned = self.planned.get((tensor, given, wanted))
+            found = self._search(shape, given, wanted, planned) if planned else None
+            self._ways[key] = found or self._search(shape, given, wanted, None)
+        return self._ways[key]
+
+    def _search(
+        self, shape: Shape, given: Placements, wanted: Placements, planned: Optional[List[Tuple[int, str]]]
+    ) -> Optional[List[Move]]:
+        numbers = itertools.count()
+        seen: Set[Any] = set()
+        queue: List[Tuple[int, int, int, Placements, List[Move]]] = [(0, 0, next(numbers), given, [])]
+        while queue:
+            n, _, _, placements, steps = heapq.heappop(queue)
+            if placements == wanted and (planned is None or n == len(planned)):
+                return steps
+            state = placements, n if planned else 0
+            if state in seen:
+                continue
+            seen.add(state)
+            for move in self._moves(shape, placements):
+                if move[1] is None or planned is None or [move[:2]] == planned[n : n + 1]:
+                    way = [*steps, move]
+                    heapq.heappush(queue, (n + (move[1] is not None), len(way), next(numbers), move[2], way))
+        return None
+
+    def _moves(self, shape: Shape, placements: Placements) -> Iterator[Move]:
+        """What one axis may make of a placement: of what it split last in a dimension, of summands, of the whole."""
+        for axis, own in enumerate(placements):
+            dim = dim_of(own)
+            if dim is None and own not in (Replicate(), Partial()):
+                continue
+            if dim is not None and order(placements, self.sizes, dim)[-1] != axis:
+                continue
+            before, behind = placements[:axis], placements[axis + 1 :]
+            scatter = None if own.is_replicate() else "reduce-scatter" if own.is_partial() else "all-to-all"
+            for target in range(len(shape)):
+                n = math.prod(size for of, size in zip(placements, self.sizes) if dim_of(of) == target)
+                if target != dim and shape[target] % (n * self.sizes[axis]) == 0:
+                    later = math.prod(size for of, size in zip(behind, self.sizes[axis + 1 :]) if dim_of(of) == target)
+                    yield axis, scatter, (*before, shard(target, later), *behind)
+            if not own.is_replicate():
+                yield axis, "all-reduce" if own.is_partial() else "all-gather", (*before, Replicate(), *behind)
 
 
 class Program:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, 
 
 import torch
 import torch.distributed as dist
-from torch.distributed.tensor import Replicate, Shard
+from torch.distributed.tensor import Replicate
 from torch.utils import _pytree as pytree
 
 from .._errors import refused
-from ._graph import RESHAPES, Back, Call, Placements, Shape, splits
+from ._graph import RESHAPES, Back, Call, Placements, Shape, dim_of, shard, splits
 
 if TYPE_CHECKING:
     from ._matched import Matched
@@ -226,7 +226,8 @@ class Local:
     def _class_loss(self) -> Any:
         """A mean over all labels that count."""
         target, weight = self.full["target"], self.full.get("weight")
-        axes = [at for at, of in enumerate(self.ins[self.name("target")]) if of.is_shard()]  # type: ignore[index]
+        placements = self.ins[self.name("target")]  # type: ignore[index]
+        axes = [at for at, of in enumerate(placements) if dim_of(of) is not None]
         if self.full.get("reduction", 1) != 1 or not axes:
             return self.invoke()
         if target.is_floating_point():
@@ -352,8 +353,9 @@ class Gradients:
         skip = len(shapes[output]) - len(shapes[name])
 
         def of(split: Any) -> Any:
-            is_in = split.is_shard() and split.dim >= skip and shapes[name][split.dim - skip] > 1
-            return Shard(split.dim - skip) if is_in else Replicate()
+            dim = (dim_of(split) or 0) - skip
+            is_in = dim_of(split) is not None and dim >= 0 and shapes[name][dim] > 1
+            return shard(dim, getattr(split, "split_factor", 1)) if is_in else Replicate()
 
         return tuple(of(split) for split in self.back.grads[output])
 

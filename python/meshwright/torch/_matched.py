@@ -12,7 +12,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Replicate
 
 from .._errors import refused
-from ._graph import Back, Call, Entry, Placements, Program, Shape, Sharding, splits
+from ._graph import Back, Call, Entry, Placements, Program, Shape, Sharding, dim_of, order, splits
 from ._local import BY_FORM, PRODUCTS, Local, lacks
 from ._step import Step
 
@@ -130,6 +130,8 @@ class Matched:
         program = self.program
         self.contributions: Dict[str, List[str]] = {}
         self.leaving: Dict[str, Tuple[Placements, str, Placements]] = {}
+        #: By tensor the name of its gradient, of which there may be several contributions.
+        self.totals: Dict[str, str] = {}
         for name, entry in self.plan.losses.items():
             ((grad, given),) = entry.outputs.items()
             self.contributions.setdefault(name, []).append(grad)
@@ -141,6 +143,7 @@ class Matched:
         self.trained = {name for name in parameters if program.sources[name].requires_grad} & self.contributions.keys()
         for name, grads in self.contributions.items():
             sums = self.plan.sums.get(name, [])
+            self.totals[name] = next(iter(sums[-1].outputs)) if sums else grads[0]
             left = [*grads, *(own for entry in sums for own in entry.outputs)]
             if len(set(left) - {own for entry in sums for own in entry.inputs}) != 1:
                 raise refused("bad-plan", f"the plan does not sum all gradients of `{name}`")
@@ -187,13 +190,18 @@ class Matched:
         is_random = torch.Tag.nondeterministic_seeded in call.node.target.tags or "dropout" in call.op
         return is_random and given.get("p", 1) != 0 and given.get("train", True) is not False
 
-    def root(self, name: str) -> str:
-        """What is stored of a tensor: that of which it is a view."""
+    def viewed(self, name: str) -> Optional[Tuple[str, Placements]]:
+        """Of a stored tensor that is a view: of which one, and the placements in which it reads that."""
         entry = self.plan.stored.get(name)
         if entry is None:
             raise refused("bad-plan", f"a backward pass of the plan reads `{name}`, of which it stores nothing")
-        (of,) = entry.inputs
-        return self.root(of[: -len(".stored")]) if of.endswith(".stored") else of
+        ((of, placements),) = entry.inputs.items()
+        return (of[: -len(".stored")], placements) if of.endswith(".stored") else None
+
+    def root(self, name: str) -> str:
+        """What is stored of a tensor: that of which it is a view."""
+        of = self.viewed(name)
+        return next(iter(self.plan.stored[name].inputs)) if of is None else self.root(of[0])
 
     def _plan_reads(self) -> None:
         """How often stored tensors are read, and after which call others are dropped."""
@@ -210,10 +218,23 @@ class Matched:
                     self.n_reads[key] = self.n_reads.get(key, 0) + 1
                     root = self.root(key[0])
                     self.n_roots[root] = self.n_roots.get(root, 0) + 1
+        # Views of what is stored are made anew for each of their placements.
+        keys = list(self.n_reads)
+        for name, _ in keys:
+            of = self.viewed(name)
+            if of is not None:
+                if of not in self.n_reads:
+                    keys.append(of)
+                self.n_reads[of] = self.n_reads.get(of, 0) + 1
         outputs = {name for _, name in self.program.outputs if isinstance(name, str)}
+        #: What leaves, or is stored by a later call than the last one that reads it so.
+        kept = {(name, own) for name, (own, _, _) in self.leaving.items()}
+        kept |= {(name, self._stored_in(name)) for name in self.n_roots if name in self.program.sources}
         self.last_reads: Dict[int, List[str]] = {}
         self.last_moves: Dict[int, List[Tuple[str, Placements]]] = {}
         for key, index in last.items():
+            if key in kept:
+                continue
             if isinstance(key, tuple):
                 self.last_moves.setdefault(index, []).append(key)
             elif key not in outputs and key not in self.program.sources:
@@ -221,20 +242,20 @@ class Matched:
 
     def bounds(self, size: int, dim: int, placements: Placements) -> Tuple[int, int]:
         start = 0
-        for of, n, at in zip(placements, self.plan.sizes, self.at):
-            if of.is_shard(dim):
-                size //= n
-                start += at * size
+        for axis in order(placements, self.plan.sizes, dim):
+            size //= self.plan.sizes[axis]
+            start += self.at[axis] * size
         return start, size
 
     def local_shape(self, shape: Shape, placements: Placements, name: str) -> Shape:
         parts = [1] * len(shape)
         for of, n in zip(placements, self.plan.sizes):
-            if of.is_shard():
-                if of.dim >= len(shape):
-                    message = f"the plan splits dimension {of.dim} of `{name}`, of shape {list(shape)}"
+            dim = dim_of(of)
+            if dim is not None:
+                if dim >= len(shape):
+                    message = f"the plan splits dimension {dim} of `{name}`, of shape {list(shape)}"
                     raise refused("other-model", message)
-                parts[of.dim] *= n
+                parts[dim] *= n
         for dim, (size, n) in enumerate(zip(shape, parts)):
             if size % n:
                 raise refused("cannot-run", f"dimension {dim} of `{name}`, of {size}, does not divide into {n} parts")
@@ -252,8 +273,8 @@ class Matched:
             local, self.mesh, placements, run_check=False, shape=torch.Size(shape), stride=tuple(strides)
         )
 
-    def move(self, value: DTensor, placements: Placements) -> DTensor:
-        """Redistributes, without autograd."""
+    def move(self, value: DTensor, placements: Placements, tensor: str = "") -> DTensor:
+        """Redistributes, without autograd: a tensor of the plan by the collectives that it states."""
         if value.placements == placements:
             return value
         shape, given = tuple(value.shape), value.placements
@@ -262,15 +283,48 @@ class Matched:
             if fresh:
                 # One summand is the value, the others are zeros.
                 whole = tuple(Replicate() if at in fresh else of for at, of in enumerate(placements))
-                local = self.move(value, whole).to_local()
+                local = self.move(value, whole, tensor).to_local()
                 is_own = all(self.at[at] == 0 for at in fresh)
                 return self.wrap(local if is_own else torch.zeros_like(local), placements, shape)
-            local = value.to_local().contiguous()
-            if value.dtype != torch.bool:
-                return self.wrap(local, given, shape).redistribute(placements=placements)
-            # Gloo has no collectives of truth values.
-            moved = self.wrap(local.to(torch.uint8), given, shape).redistribute(placements=placements)
-            return self.wrap(moved.to_local().bool(), placements, shape)
+            local = value.to_local()
+            if value.dtype == torch.bool:
+                # Gloo has no collectives of truth values.
+                moved = self.move(self.wrap(local.to(torch.uint8), given, shape), placements, tensor)
+                return self.wrap(moved.to_local().bool(), placements, shape)
+            way = self.plan.way(tensor, shape, given, placements)
+            if way is None:
+                # What the program is given may be means, or parts of several sizes.
+                return self.wrap(self.cut(value.full_tensor(), placements).contiguous(), placements, shape)
+            for axis, collective, to in way:
+                local = self._collective(local.contiguous(), axis, collective, dim_of(given[axis]), dim_of(to[axis]))
+                given = to
+            return self.wrap(local.contiguous(), placements, shape)
+
+    def _collective(
+        self, local: torch.Tensor, axis: int, of: Optional[str], source: Optional[int], target: Optional[int]
+    ) -> torch.Tensor:
+        """What an axis makes of a local tensor: of parts of one dimension parts of another one, or the whole."""
+        group, n = self.mesh.get_group(axis), self.plan.sizes[axis]
+        if of == "all-reduce":
+            found = local.clone()
+            dist.all_reduce(found, group=group)
+            return found
+        if of == "all-gather":
+            found = local.new_empty(n * local.shape[0], *local.shape[1:])
+            dist.all_gather_into_tensor(found, local, group=group)
+            return torch.cat(found.chunk(n), source or 0)
+        parts = local.chunk(n, target or 0)
+        if of is None:
+            return parts[self.at[axis]]
+        # Parts lie one behind the other, whatever the dimension is.
+        sent = torch.cat(parts)
+        if of == "reduce-scatter":
+            found = torch.empty_like(parts[0], memory_format=torch.contiguous_format)
+            dist.reduce_scatter_tensor(found, sent, group=group)
+            return found
+        found = torch.empty_like(sent)
+        dist.all_to_all_single(found, sent, group=group)
+        return torch.cat(found.chunk(n), source or 0)
 
     @contextlib.contextmanager
     def random(self, call: Call, outs: Sequence[Placements]) -> Iterator[None]:
@@ -278,7 +332,8 @@ class Matched:
         if not self._draws(call):
             yield
             return
-        places = tuple(at if any(own[axis].is_shard() for own in outs) else -1 for axis, at in enumerate(self.at))
+        splitting = {axis for own in outs for axis, of in enumerate(own) if dim_of(of) is not None}
+        places = tuple(at if axis in splitting else -1 for axis, at in enumerate(self.at))
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(hash((self.seed, self.step, call.index, *places)) % 2**63)
             yield

@@ -26,6 +26,8 @@ def shard(plan: Any, program: Any, *, mesh: Optional[DeviceMesh] = None) -> nn.M
     `plan` is the file (or document) of `meshwright train MODEL.pt2 --algorithm sharding`, `program` the same
     `.pt2` file or `torch.export.ExportedProgram`. Parameters have the program's names and are DTensors in the
     plan's placements at rest; so are their gradients after `loss.backward()`, for any optimizer of torch.
+    `_StridedShard(d, split_factor=n)`, `_S(d,n)` in plans, is of an axis that splits a dimension after later axes of
+    n devices.
 
     The module takes the program's inputs, whole on every process or as DTensors. Outputs without dimensions,
     such as a loss, are plain tensors, equal on all processes; others are DTensors (`full_tensor()` gathers them).

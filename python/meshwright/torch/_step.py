@@ -48,7 +48,7 @@ class Step:
         """A tensor in the placements that an op reads, without autograd."""
         key = name, placements
         if key not in self.moved:
-            self.moved[key] = self.run.move(self.plain[name], placements)
+            self.moved[key] = self.run.move(self.plain[name], placements, name)
         return self.moved[key]
 
     def store(self, name: str) -> None:
@@ -57,26 +57,28 @@ class Step:
 
     def read_stored(self, name: str, placements: Placements) -> torch.Tensor:
         """What a backward op reads; dropped after the last one that does."""
-        key, root = (name, placements), self.run.root(name)
-        if key not in self.read:
-            self.read[key] = self.run.move(self._stored(name), placements)
-        found = self.read[key]
-        for left, of, tensors in ((self.reads_left, key, self.read), (self.roots_left, root, self.stored)):
-            left[of] -= 1
-            if not left[of]:
-                tensors.pop(of, None)
+        found, root = self._read(name, placements), self.run.root(name)
+        self.roots_left[root] -= 1
+        if not self.roots_left[root]:
+            self.stored.pop(root, None)
         return found.to_local()
 
+    def _read(self, name: str, placements: Placements) -> DTensor:
+        key = name, placements
+        if key not in self.read:
+            self.read[key] = self.run.move(self._stored(name), placements, f"{name}.stored")
+        self.reads_left[key] -= 1
+        return self.read[key] if self.reads_left[key] else self.read.pop(key)
+
     def _stored(self, name: str) -> DTensor:
-        entry = self.run.plan.stored[name]
-        ((of, placements),) = entry.inputs.items()
-        if not of.endswith(".stored") or self.run.root(name) == name:
+        viewed = self.run.viewed(name)
+        if viewed is None:
             if name not in self.stored:
                 raise RuntimeError("the backward pass of a sharded program runs once per forward pass")
             return self.stored[name]
-        of = of[: -len(".stored")]
-        source = self.run.move(self._stored(of), placements).to_local()
-        call, out = self.run.producers[name], entry.outputs[f"{name}.stored"]
+        of, placements = viewed
+        source = self._read(of, placements).to_local()
+        call, out = self.run.producers[name], self.run.plan.stored[name].outputs[f"{name}.stored"]
         # Of other tensors a view reads the type alone.
         forms = {other: source.new_empty(0, dtype=self.run.program.metas[other].dtype) for other in call.reads}
         values = {**self.numbers, **forms, of: source}
@@ -156,13 +158,13 @@ class Fan(torch.autograd.Function):
             (out, placements), parts = next(iter(entry.outputs.items())), []
             for own, of in entry.inputs.items():
                 if known.get(own) is not None:
-                    parts.append(run.move(known[own], of).to_local())
+                    parts.append(run.move(known[own], of, own).to_local())
             total = sum(parts[1:], parts[0]) if parts else None
             known[out] = None if total is None else run.wrap(total, placements, step.shapes[name])
             last = out
         found = known[last]
         if found is not None and name in run.trained:
-            found = run.move(found, run.rest[name])
+            found = run.move(found, run.rest[name], last)
         return None, None, found
 
 
@@ -185,13 +187,14 @@ class OutOf(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, step: Step, name: str, placements: Placements, read: Placements, local: torch.Tensor) -> Any:
-        ctx.step, ctx.read = step, read
+        ctx.step, ctx.name, ctx.read = step, name, read
         return step.run.wrap(local.view_as(local), placements, step.shapes[name])
 
     @staticmethod
     def backward(ctx: Any, grad: DTensor) -> Any:
-        ctx.step.run.enter(ctx.step)
-        return None, None, None, None, ctx.step.run.move(grad, ctx.read).to_local()
+        run = ctx.step.run
+        run.enter(ctx.step)
+        return None, None, None, None, run.move(grad, ctx.read, run.totals[ctx.name]).to_local()
 
 
 class Stated(torch.autograd.Function):
@@ -224,7 +227,8 @@ class Stated(torch.autograd.Function):
                 if (name, at) not in moved:
                     shape, dtype = run.local_shape(step.shapes[name], at, name), run.program.metas[name].dtype
                     zeros = torch.zeros(shape, dtype=dtype, device=run.device) if given[name] is None else None
-                    moved[name, at] = run.move(given[name], at).to_local() if zeros is None else zeros
+                    grad = run.move(given[name], at, run.totals[name]).to_local() if zeros is None else zeros
+                    moved[name, at] = grad
             own = {name: moved[name, at] for name, at in back.grads.items()}
             stored = {name: step.read_stored(name, at) for name, at in back.stored.items()}
             with torch.no_grad():

@@ -211,7 +211,7 @@ fn a_proof_rests_on_no_type_that_nobody_stated() {
     untyped["torch_dtype"] = Value::Null;
     assert_eq!(parameter_bytes(&folder, &untyped), 2 * (4 * PRODUCTS * 2 + REST));
     let text = said(&folder.run("import m.json --dim sequence=64").exits(0));
-    assert!(text.contains("fp32 is assumed"), "{text}");
+    assert!(text.contains("assumed fp32"), "{text}");
     // 236 MB of 16 bits fit where those of 32 do not.
     let place = "plan m.json --cluster small.yaml --dim sequence=64";
     let found = said(&folder.run(place).exits(5));

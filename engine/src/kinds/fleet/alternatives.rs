@@ -40,7 +40,7 @@ fn others<'q>(setting: &'q Setting, workers: &[WorkerDocument]) -> Vec<Other<'q>
     if base.aggregated && base.disaggregated {
         if has(RoleDocument::Prefill) {
             let question = Question { disaggregated: false, ..base.clone() };
-            add("aggregated alone", question, true);
+            add("aggregated only", question, true);
         } else {
             let question = Question { aggregated: false, ..base.clone() };
             add("prefill + decode", question, true);
@@ -58,10 +58,10 @@ fn others<'q>(setting: &'q Setting, workers: &[WorkerDocument]) -> Vec<Other<'q>
         add(&format!("TP {per_host}"), question, true);
     }
     if per_host > 1 && sizes.iter().any(|n| *n != u64::from(per_host)) {
-        add(&format!("workers of {per_host}"), of_size(per_host), true);
+        add(&format!("{per_host}-device workers"), of_size(per_host), true);
     }
     if sizes.iter().any(|n| *n > 1) {
-        add("workers of 1", of_size(1), true);
+        add("1-device workers", of_size(1), true);
     }
     if let Some(tpot_s) = base.promises.tpot_s {
         for part in [TIGHTER, LOOSER] {
@@ -76,7 +76,7 @@ fn others<'q>(setting: &'q Setting, workers: &[WorkerDocument]) -> Vec<Other<'q>
 fn limited<'q>(base: &Question<'q>, tpot_s: f64) -> (String, Question<'q>) {
     let mut question = base.clone();
     question.promises.tpot_s = Some(tpot_s);
-    (format!("limit TPOT {}", latency(tpot_s)), question)
+    (format!("TPOT limit {}", latency(tpot_s)), question)
 }
 
 /// The Pareto front of the plan, its rows, and fleets for further limits of TPOT, which are planned while there is

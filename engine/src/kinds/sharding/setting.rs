@@ -16,7 +16,7 @@ use planner::sharding::decoder;
 use planner::sharding::memory::Memory;
 use planner::sharding::priced::{Priced, spreads};
 use planner::sharding::replay::{Overlap, Running};
-use planner::sharding::{Axis, Mesh, Pinned, Question, Source};
+use planner::sharding::{Axis, Mesh, Part, Pinned, Question, Source};
 
 use super::decided;
 use super::ops::Ops;
@@ -188,6 +188,17 @@ impl Setting {
     }
 }
 
+/// A placement on an axis, or what is wrong with it, and what to state.
+fn part(place: &str) -> Result<Part, (&'static str, String)> {
+    match decided::read(place) {
+        Some(Part::Strided(dim, _)) => {
+            Err((": the search chooses the order of axes", format!("S({dim})")))
+        }
+        Some(part) => Ok(part),
+        None => Err((", which is no placement", "R, P, or S(0), S(1) and so on".to_owned())),
+    }
+}
+
 /// `NAME=PLACEMENT` or `NAME=PLACEMENT@AXIS`, of tensors that ops of a step produce.
 fn pinned(text: &str, mesh: &Mesh, step: Option<&decoder::Step>) -> Result<Pinned, Diagnostic> {
     let bad = |why: String, hint: &str| {
@@ -201,17 +212,14 @@ fn pinned(text: &str, mesh: &Mesh, step: Option<&decoder::Step>) -> Result<Pinne
         Some((place, axis)) => (place, Some(axis)),
         None => (place, None),
     };
-    let part = decided::read(place).filter(|part| part.unordered() == *part);
-    let Some(part) = part else {
-        return bad(
-            format!("names `{place}`, which is no placement"),
-            "R, P, or S(0), S(1) and so on",
-        );
+    let part = match part(place) {
+        Ok(part) => part,
+        Err((why, hint)) => return bad(format!("names `{place}`{why}"), &hint),
     };
     let number = |name: &str| mesh.axes.iter().position(|axis| axis.name == name);
     let axis = match axis.map(|axis| (axis, number(axis))) {
         Some((axis, None)) => {
-            let names: Vec<&str> = mesh.axes.iter().map(|axis| axis.name.as_str()).collect();
+            let names = mesh.axes.iter().map(|axis| axis.name.as_str()).collect::<Vec<_>>();
             let why = format!("names `{axis}`, which is no axis of the mesh");
             return bad(why, &format!("the axes are {}", names.join(", ")));
         }
