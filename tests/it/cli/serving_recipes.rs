@@ -120,7 +120,8 @@ fn answer(model: &str, devices: &str) -> [String; 2] {
         let (_, rest) = talk.split_once(" need ").unwrap();
         let (short, _) = rest.split_once(" more per device").unwrap();
         let (_, rest) = talk.split_once("smallest ").unwrap();
-        let (smallest, _) = rest.split_once(" hint:").unwrap();
+        let (facts, _) = rest.split_once(" hint:").unwrap();
+        let smallest = facts.split("; assumed").next().unwrap();
         return [
             format!("does not fit: {short} short per device; smallest {smallest}"),
             "-".into(),
