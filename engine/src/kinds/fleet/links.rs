@@ -9,7 +9,7 @@ use ir::id::{ChannelId, DeviceId, NodeId};
 use ir::units::Bytes;
 use planner::serving::serving_fleet::Link;
 
-use super::pools::{Pool, Pools};
+use super::pools::Pools;
 use super::setting::Setting;
 use crate::request::serving::ServingMode;
 
@@ -48,10 +48,8 @@ pub(super) fn links(cluster: &Cluster, of: &Pools, mode: ServingMode) -> Links {
             let none = near.filter(|_| across.n_pairs > 0).map(|_| link(NO_LINK, HAND_OVER_S));
             let far = across.slowest().map(|way| {
                 let far = of(way);
-                Link {
-                    bytes_per_s: far.bytes_per_s * share_of_cards([&pools[from], &pools[to]]),
-                    ..far
-                }
+                let share = pools[from].share_of_card.min(pools[to].share_of_card);
+                Link { bytes_per_s: far.bytes_per_s * share, ..far }
             });
             let Some(far) = far.or(none).or(near) else { continue };
             // Workers that hand over between hosts may be on one as well, the way through which comes first.
@@ -66,16 +64,6 @@ pub(super) fn links(cluster: &Cluster, of: &Pools, mode: ServingMode) -> Links {
         }
     }
     links
-}
-
-/// Part of a network card that each device has for itself: as many workers as a host has room for may send at once.
-fn share_of_cards(pools: [&Pool; 2]) -> f64 {
-    let share = |pool: &Pool| {
-        let n_devices = pool.hosts.iter().map(Vec::len).sum::<usize>();
-        let is_known = (1..n_devices).contains(&pool.n_cards);
-        if is_known { pool.n_cards as f64 / n_devices as f64 } else { 1.0 }
-    };
-    pools.map(share).into_iter().fold(1.0, f64::min)
 }
 
 /// Ways from devices to others of the same host, or of other hosts.

@@ -22,8 +22,8 @@ pub struct Pool {
     pub memory: u64,
     /// Price of a device-hour.
     pub price_per_hour: Option<f64>,
-    /// Network cards of all hosts.
-    pub n_cards: usize,
+    /// Part of a network card that each device has: of the host with the fewest cards for its devices.
+    pub share_of_card: f64,
     pub(super) system: System,
     pub(super) stack: Stack,
 }
@@ -162,6 +162,12 @@ fn memory(run: &Run, id: DeviceId) -> Result<u64, Diagnostic> {
     Ok(capacity.0.min(used as u64))
 }
 
+/// Part of a network card that each device of a host has for itself: all of them may send at once.
+fn share_of_card(part: &Part) -> f64 {
+    let (n_cards, n_devices) = (part.joined.network.1, part.devices.len());
+    if (1..n_devices).contains(&n_cards) { n_cards as f64 / n_devices as f64 } else { 1.0 }
+}
+
 /// The pool of a group of hosts.
 fn pool(run: &Run, on: &Hosts, parts: &[Part]) -> Result<Pool, Diagnostic> {
     let cluster = &run.cluster;
@@ -185,7 +191,7 @@ fn pool(run: &Run, on: &Hosts, parts: &[Part]) -> Result<Pool, Diagnostic> {
         kind: kind.name.clone(),
         memory: memory(run, first)?,
         price_per_hour: kind.running.price_per_hour,
-        n_cards: parts.iter().map(|part| part.joined.network.1).sum(),
+        share_of_card: parts.iter().map(share_of_card).fold(1.0, f64::min),
         stack: run.stack_on(kind.chip).unwrap_or_else(|| run.stack.clone()),
         hosts,
         system,
