@@ -49,6 +49,23 @@ impl Duals {
         fits.then_some(self)
     }
 
+    /// Those of a net in which each strategy is an order of one of another net.
+    pub(super) fn inherited(&self, (from, to): (&Net, &Net), parents: &[Vec<usize>]) -> Self {
+        let of_use = |(at, of): (usize, &super::net::Use)| {
+            let [n_from, n_to] = to.groups[of.group].n;
+            let mut ends = [vec![0.0; n_from], vec![f64::NEG_INFINITY; n_to]];
+            let sides = to.ends(at).into_iter().zip(from.ends(at));
+            for ((side, parent), (new, duals)) in sides.zip(ends.iter_mut().zip(&self.uses[at])) {
+                for (place, of) in side.places.iter().zip(&parents[side.op]) {
+                    new[*place as usize] = duals[parent.places[*of] as usize];
+                }
+            }
+            ends
+        };
+        let uses = to.uses.iter().enumerate().map(of_use).collect();
+        Self { uses, budgets: self.budgets.clone() }
+    }
+
     /// Those of a net of some strategies.
     pub(super) fn only(&self, places: &Places, net: &Net) -> Self {
         let of_use = |(of, ends): (&super::net::Use, &Ends)| {

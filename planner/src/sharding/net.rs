@@ -23,6 +23,7 @@ pub(super) struct Side {
 }
 
 /// Uses of a tensor that one resharding serves.
+#[derive(Clone)]
 pub(super) struct Group {
     pub tensor: usize,
     /// The op that produces it.
@@ -35,6 +36,7 @@ pub(super) struct Group {
 }
 
 /// A use of a tensor.
+#[derive(Clone)]
 pub(super) struct Use {
     pub group: usize,
     /// The op that wants it.
@@ -50,6 +52,7 @@ pub(super) type Places = Vec<[Vec<u32>; 2]>;
 pub(super) type Parts = Vec<Vec<f64>>;
 
 /// All of a program but its columns.
+#[derive(Clone)]
 pub(super) struct Net {
     /// By choice and strategy, of all copies.
     pub costs: Vec<Vec<f64>>,

@@ -1,11 +1,13 @@
 //! A plan and how it comes about.
 
 use super::answer::{Refused, Sharding};
+use super::ascent::Duals;
+use super::bound::Bound;
 use super::graph::{Graph, Strategy};
 use super::mesh::{Mesh, Placement, Prices};
 use super::net::{Net, UNIT_S, numbers};
 use super::price::Tables;
-use super::search::{self, Before};
+use super::search::{self, Before, Found};
 use super::space::Space;
 use crate::run::Control;
 
@@ -16,14 +18,12 @@ pub(super) struct Known {
     tables: [Tables; 2],
     /// The search before, where the next one differs by its prices and rows of memory alone.
     before: Before,
-    /// The same of searches in which the order of axes counts.
-    ordered: Before,
 }
 
 impl Known {
     /// Has the next search begin anew, but for prices of resharding.
     pub(super) fn forget(&mut self) {
-        (self.before.duals, self.ordered.duals) = (None, None);
+        self.before.duals = None;
     }
 
     /// Has searches end at a bound.
@@ -60,61 +60,119 @@ pub(super) fn again(
     known: &mut Known,
 ) -> Result<Sharding, Refused> {
     let free = Mesh { is_ordered: false, ..mesh.clone() };
-    let Known { tables: [tables, any], before, ordered } = known;
-    let space = Space::of(graph, &free, prices)?;
-    let found = searched(&space, any, before, control)?;
+    let Known { tables: [tables, any], before } = known;
+    let program = Program::of(Space::of(graph, &free, prices)?, any)?;
+    let (chosen, of_any) = program.best(any, before, control)?;
     if !mesh.is_ordered || mesh.axes.len() < 2 {
-        return Ok(found.1);
+        return Ok(of_any);
     }
-    let of_any = found.1;
-    let space = space.ordered(mesh, &found.0);
-    let (_, best) = searched(&space, tables, &mut Before::default(), control)?;
+    let chosen: Vec<Vec<usize>> = chosen.into_iter().map(|at| vec![at]).collect();
+    let of_chosen = Program::of(program.space.ordered(mesh, &program.named(&chosen)).0, tables)?;
+    let (_, best) = of_chosen.best(tables, &mut Before::default(), control)?;
     let with_bound = |sharding: Sharding, bound_s: f64| {
         let bound_s = bound_s.min(sharding.seconds);
-        Sharding {
-            bound_s,
-            n_columns: of_any.n_columns,
-            n_strategies: of_any.n_strategies,
-            ..sharding
-        }
+        let Sharding { n_columns, n_strategies, .. } = of_any;
+        Sharding { bound_s, n_columns, n_strategies, ..sharding }
     };
     let enough = of_any.seconds * (1.0 + control.limits().gap + ORDERED);
     if best.seconds <= enough || control.stop().is_some() {
         return Ok(with_bound(best, of_any.bound_s));
     }
-    let space = Space::of(graph, mesh, prices)?;
-    match searched(&space, tables, ordered, control) {
-        Ok((_, other)) => {
-            let bound_s = other.bound_s.max(of_any.bound_s);
-            let other = if other.seconds < best.seconds { other } else { best };
-            Ok(with_bound(other, bound_s))
-        }
-        Err(_) => Ok(with_bound(best, of_any.bound_s)),
-    }
+    let most = best.seconds / UNIT_S;
+    let (ordered, duals) = match program.ordered(mesh, (before, most), tables) {
+        Err(Refused::Infeasible) => return Ok(with_bound(best, f64::INFINITY)),
+        of => of?,
+    };
+    let mut start = Before { duals, most, ..Before::default() };
+    let found = ordered.best(tables, &mut start, control);
+    let bound_s = of_any.bound_s.max(start.reached * UNIT_S);
+    Ok(match found {
+        Ok((_, other)) if other.seconds < best.seconds => with_bound(other, bound_s),
+        _ => with_bound(best, bound_s),
+    })
 }
 
 /// Part of the cost that orders of axes may add without a search of their own.
 const ORDERED: f64 = 1e-9;
 
-/// The best of a space: numbers of its strategies, and what they are.
-fn searched(
-    space: &Space<'_>,
-    tables: &mut Tables,
-    before: &mut Before,
-    control: &Control,
-) -> Result<(Vec<usize>, Sharding), Refused> {
-    let net = Net::of(space, tables)?;
-    let (n_columns, n_strategies) = (net.n_columns(), net.n_strategies());
-    let all = space.strategies.iter().map(|of| vec![true; of.len()]).collect();
-    let possible: Vec<Vec<usize>> = net.possible(all).iter().map(|of| numbers(of)).collect();
-    if possible.iter().any(Vec::is_empty) {
-        return Err(Refused::Infeasible);
+/// A space as numbers.
+struct Program<'a> {
+    space: Space<'a>,
+    /// Of strategies with a way to and from others.
+    net: Net,
+    /// By op their numbers in the space.
+    names: Vec<Vec<usize>>,
+    n_columns: usize,
+    n_strategies: usize,
+}
+
+impl<'a> Program<'a> {
+    fn of(space: Space<'a>, tables: &mut Tables) -> Result<Self, Refused> {
+        let net = Net::of(&space, tables)?;
+        let (n_columns, n_strategies) = (net.n_columns(), net.n_strategies());
+        let all = space.strategies.iter().map(|of| vec![true; of.len()]).collect();
+        let names: Vec<Vec<usize>> = net.possible(all).iter().map(|of| numbers(of)).collect();
+        if names.iter().any(Vec::is_empty) {
+            return Err(Refused::Infeasible);
+        }
+        let net = net.only(&names).0;
+        Ok(Self { space, net, names, n_columns, n_strategies })
     }
-    let found = search::best(net.only(&possible).0, before, control)?;
-    let chosen: Vec<usize> = possible.iter().zip(&found.chosen).map(|(of, at)| of[*at]).collect();
-    let sharding = space.sharding(&chosen, tables).ok_or(Refused::NotSolved)?;
-    let bound_s = (found.bound * UNIT_S).min(sharding.seconds);
-    Ok((chosen, Sharding { bound_s, n_columns, n_strategies, ..sharding }))
+
+    /// Numbers in the space of some strategies of each op.
+    fn named(&self, chosen: &[Vec<usize>]) -> Vec<Vec<usize>> {
+        let all = chosen.iter().zip(&self.names);
+        all.map(|(of, names)| of.iter().map(|at| names[*at]).collect()).collect()
+    }
+
+    /// The best strategies by number, and what they are.
+    fn best(
+        &self,
+        tables: &mut Tables,
+        before: &mut Before,
+        control: &Control,
+    ) -> Result<(Vec<usize>, Sharding), Refused> {
+        let Found { chosen, bound } = search::best(self.net.clone(), before, control)?;
+        let named = self.names.iter().zip(&chosen).map(|(of, at)| of[*at]);
+        let sharding = self.space.sharding(&named.collect::<Vec<_>>(), tables);
+        let sharding = sharding.ok_or(Refused::NotSolved)?;
+        let bound_s = (bound * UNIT_S).min(sharding.seconds);
+        let Self { n_columns, n_strategies, .. } = *self;
+        Ok((chosen, Sharding { bound_s, n_columns, n_strategies, ..sharding }))
+    }
+
+    /// The program in which the order of axes counts, of strategies that may be in a choice below `most` microseconds,
+    /// and duals to begin with. No way costs less where orders count: a strategy with which no choice without orders is
+    /// below that is in none with them, and duals of placements are ones of all their orders.
+    fn ordered(
+        &self,
+        mesh: &'a Mesh,
+        (before, most): (&Before, f64),
+        tables: &mut Tables,
+    ) -> Result<(Self, Option<Duals>), Refused> {
+        let Some(duals) = before.duals.as_ref() else {
+            let space = self.space.ordered(mesh, &self.names).0;
+            return Ok((Self::of(space, tables)?, None));
+        };
+        let Bound { least, more } = Bound::of(&self.net, duals);
+        let left = more.iter().map(|of| {
+            let below = of.iter().map(|more| least + more < most);
+            numbers(&below.collect::<Vec<_>>())
+        });
+        let left: Vec<Vec<usize>> = left.collect();
+        if left.iter().any(Vec::is_empty) {
+            return Err(Refused::Infeasible);
+        }
+        let (space, parents) = self.space.ordered(mesh, &self.named(&left));
+        let program = Self::of(space, tables)?;
+        let of_op = |(names, (left, parents)): (&Vec<usize>, (&Vec<usize>, &Vec<usize>))| {
+            names.iter().map(|at| left[parents[*at]]).collect()
+        };
+        let parents: Vec<Vec<usize>> =
+            program.names.iter().zip(left.iter().zip(&parents)).map(of_op).collect();
+        let duals = duals.inherited((&self.net, &program.net), &parents);
+        Ok((program, Some(duals)))
+    }
 }
 
 /// What strategies take that are stated by the placements of each op's inputs and outputs, without a bound.

@@ -9,7 +9,6 @@ use super::mesh::{Mesh, Placement, Prices};
 use super::price::Tables;
 
 /// Graph, mesh and prices with strategies of all ops.
-#[derive(Clone)]
 pub(super) struct Space<'a> {
     pub graph: &'a Graph,
     pub mesh: &'a Mesh,
@@ -76,15 +75,22 @@ impl<'a> Space<'a> {
         self.producer[tensor].ok_or_else(|| Refused::Producer(name()))
     }
 
-    /// The space of chosen strategies in each order of axes.
-    pub(super) fn ordered(&self, mesh: &'a Mesh, chosen: &[usize]) -> Self {
-        let of_choice = |(of, at): (&Vec<Strategy>, &usize)| {
-            let Strategy { placements, seconds } = &of[*at];
-            let orders = mesh.orders(placements).into_iter();
-            orders.map(|placements| Strategy { placements, seconds: *seconds }).collect()
+    /// The space of some strategies of each op, by number, in each order of axes, with the place among them of the one
+    /// that each is an order of.
+    pub(super) fn ordered(&self, mesh: &'a Mesh, chosen: &[Vec<usize>]) -> (Self, Vec<Vec<usize>>) {
+        let of_choice = |(of, chosen): (&Vec<Strategy>, &Vec<usize>)| {
+            let all = chosen.iter().enumerate().flat_map(|(place, at)| {
+                let Strategy { placements, seconds } = &of[*at];
+                let orders = mesh.orders(placements).into_iter();
+                orders.map(move |placements| (Strategy { placements, seconds: *seconds }, place))
+            });
+            all.unzip()
         };
-        let strategies = self.strategies.iter().zip(chosen).map(of_choice).collect();
-        Self { mesh, strategies, ..self.clone() }
+        let all = self.strategies.iter().zip(chosen).map(of_choice);
+        let (strategies, parents) = all.unzip();
+        let (choice, producer) = (self.choice.clone(), self.producer.clone());
+        let Self { graph, prices, .. } = *self;
+        (Self { graph, mesh, prices, choice, strategies, producer }, parents)
     }
 
     /// What a choice of strategies costs; none where a tensor reaches no use.

@@ -9,7 +9,7 @@ use super::{decided, log};
 
 /// Rates that a fleet is sized for, times that of a file of requests, until its replay of them keeps what is
 /// promised.
-const SIZED_FOR: [f64; 7] = [1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0];
+const SIZED_FOR: [f64; 10] = [1.0, 1.1, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0];
 
 /// The best fleet for a question; of a file of requests with its replay of them and what it is sized for: of more
 /// than their rate, where that is what it takes to keep what is promised, of which nothing is proved.

@@ -222,6 +222,12 @@ pub fn question_on<'s>(setting: &'s Setting, all: &[Workers]) -> Question<'s> {
     question
 }
 
+/// Workers of an answer, where all replays are within the latency targets.
+pub(super) fn judge_answer(setting: &Setting, answer: &Answer) -> Option<Judged> {
+    let workers = of_answer(setting, answer).filter(|_| answer.is_kept())?;
+    judge(setting, workers).ok()
+}
+
 /// What workers hold and do.
 ///
 /// # Errors

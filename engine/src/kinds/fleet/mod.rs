@@ -20,6 +20,7 @@ mod screen;
 mod search;
 pub mod setting;
 pub(crate) mod started;
+mod suffices;
 pub mod tables;
 pub mod traffic;
 mod words;

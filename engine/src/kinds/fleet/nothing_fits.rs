@@ -7,9 +7,9 @@ use planner::run::StopReason;
 use planner::serving::fleet::Verdict;
 use planner::serving::serving_fleet::{Answer, FleetReplay, Link, Reason, Shortfall, Statistic};
 
-use super::plan::Suffices;
 use super::pools::Pool;
 use super::setting::{Setting, stated};
+use super::suffices::Suffices;
 use super::words::{self, degrees, four_digits, latency, per_second};
 use crate::answer::nothing_fits::exceeded;
 use crate::inputs::load;
@@ -21,7 +21,11 @@ const EASED: f64 = 1.05;
 pub(super) fn why(
     setting: &Setting,
     answer: &Answer,
-    (enough, longer_s, stop): (&[Option<Suffices>; 2], Option<f64>, Option<StopReason>),
+    (enough, longer_s, (stop, is_ended)): (
+        &[Option<Suffices>; 2],
+        Option<f64>,
+        (Option<StopReason>, bool),
+    ),
 ) -> Diagnostic {
     if stop.is_some() {
         return Diagnostic::error(Blame::NotFound, "no-fleet", "no fleet was found in time")
@@ -36,7 +40,8 @@ pub(super) fn why(
     let error = unpriced(setting, answer)
         .or_else(|| promised(setting, answer))
         .or_else(|| late(setting, answer, longer_s))
-        .unwrap_or_else(|| too_few(setting, answer, enough));
+        .or_else(|| not_run(setting, answer))
+        .unwrap_or_else(|| too_few(setting, answer, enough, is_ended));
     match setting.slow_links() {
         Some(slow) => {
             let error = Diagnostic { blame: Blame::NotFound, ..error }.fact("links", slow.message);
@@ -97,7 +102,7 @@ fn too_large(setting: &Setting, short: &Shortfall) -> Diagnostic {
 pub(super) fn missed_at_arrivals(
     setting: &Setting,
     replay: &FleetReplay,
-    answer: &Answer,
+    (answer, stop): (&Answer, Option<StopReason>),
 ) -> Diagnostic {
     let name = setting.asked.traffic.log.as_ref().map_or("", |log| log.name.as_str());
     let message = format!("found no fleet that meets the latency limits at the arrivals of {name}");
@@ -108,9 +113,10 @@ pub(super) fn missed_at_arrivals(
         .fact("workers", words::workers(&words::found(setting, answer)))
         .fact("ttft", of(&replay.ttft));
     let error = replay.tpot.iter().fold(error, |error, tpot| error.fact("tpot", of(tpot)));
-    error.hint(
-        "allow longer latencies, name more devices, or plan for the lengths alone with --lengths",
-    )
+    error.hint(match stop {
+        Some(_) => "raise --time-limit: larger fleets were not looked at",
+        None => "allow longer latencies, name more devices, or plan for the lengths alone with --lengths",
+    })
 }
 
 /// Measured kernels that price no worker: what does so is not said to be impossible.
@@ -131,6 +137,24 @@ fn unpriced(setting: &Setting, answer: &Answer) -> Option<Diagnostic> {
         Diagnostic::error(Blame::NotFound, "no-plan", message)
             .fact("worker_shapes", answer.types.n_enumerated)
             .hint("leave out --profile: nominal costs price it"),
+    )
+}
+
+/// The engine runs none of the workers that the model fits on.
+fn not_run(setting: &Setting, answer: &Answer) -> Option<Diagnostic> {
+    let mut rejected = answer.types.rejected.iter().filter(|_| answer.types.workers.is_empty());
+    let (what, shape) = rejected.find_map(|rejected| match rejected.reason {
+        Reason::Engine(what) => Some((what, &rejected.shape)),
+        _ => None,
+    })?;
+    let message =
+        format!("{} runs no worker that the model fits on: {what}", setting.asked.engine.name());
+    let fact = format!("{} devices ({})", shape.devices(), degrees(shape));
+    Some(
+        Diagnostic::error(Blame::NotFound, "no-fleet", message)
+            .fact("not_run", fact)
+            .fact("worker_shapes", answer.types.n_enumerated)
+            .hint("plan for another engine with --for, or name devices of more memory"),
     )
 }
 
@@ -206,6 +230,7 @@ fn too_few(
     setting: &Setting,
     answer: &Answer,
     [most, enough]: &[Option<Suffices>; 2],
+    is_ended: bool,
 ) -> Diagnostic {
     let traffic = &setting.asked.traffic;
     // How long the slowest requests wait is an estimate until a fleet is replayed, and a file's arrivals are no Poisson
@@ -247,7 +272,9 @@ fn too_few(
         .fact("worker_shapes", answer.types.n_enumerated)
         .fact("based_on", format!("{}, no interval", setting.costs_from()));
     let error = most.iter().fold(error, |error, most| error.fact("best", most.workers.clone()));
-    let Some(enough) = enough else { return without_enough(setting, error, served) };
+    let Some(enough) = enough else {
+        return without_enough(setting, error, (served, is_ended));
+    };
     let error =
         error.fact("devices_needed", enough.n_devices).hint(sufficient(setting, enough, n_devices));
     // Of other arrivals a little less is sure.
@@ -270,7 +297,15 @@ fn within(setting: &Setting) -> String {
 }
 
 /// What helps where no number of devices that was tried is enough.
-fn without_enough(setting: &Setting, error: Diagnostic, served: f64) -> Diagnostic {
+fn without_enough(
+    setting: &Setting,
+    error: Diagnostic,
+    (served, is_ended): (f64, bool),
+) -> Diagnostic {
+    if is_ended {
+        let hint = "raise --time-limit: the search for how many devices serve them ended with it";
+        return error.hint(hint).hint("state fewer requests, or allow longer latencies");
+    }
     let error = match setting.pools.iter().any(Pool::is_apart) {
         true => error.hint("join the devices: state `scaleup` or `host` of nodes, and a `network`"),
         false => error,
@@ -294,9 +329,11 @@ fn of_devices(setting: &Setting) -> String {
 /// A cluster, or a limit of devices, that serves the rate.
 fn sufficient(setting: &Setting, enough: &Suffices, n_devices: u64) -> String {
     let Suffices { n_devices: n, workers, .. } = enough;
-    if setting.asked.most_devices.is_some() && *n <= n_devices {
+    let is_limited = setting.asked.most_devices.is_some();
+    if is_limited && *n <= n_devices {
         return format!("use --devices {n} ({workers})");
     }
+    let without = if is_limited { ", and leave out --devices" } else { "" };
     // Hand-overs between hosts are priced as those of the only one.
     let n_hosts: usize = setting.pools.iter().map(|pool| pool.hosts.len()).sum();
     let joined = match enough.hands_over && n_hosts == 1 {
@@ -311,5 +348,5 @@ fn sufficient(setting: &Setting, enough: &Suffices, n_devices: u64) -> String {
         ),
         _ => format!("add hosts of {per_host} to the cluster file"),
     };
-    format!("{n} devices of these kinds serve them ({workers}){joined}: {hosts}")
+    format!("{n} devices of these kinds serve them ({workers}){joined}: {hosts}{without}")
 }

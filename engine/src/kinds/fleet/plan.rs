@@ -12,7 +12,7 @@ use ir::diagnostic::Diagnostic;
 use ir::workload::Mode;
 use planner::recipe::Ingredient;
 use planner::run::{Control, StopReason};
-use planner::serving::fleet::{Objective, Role, Verdict};
+use planner::serving::fleet::{Objective, Verdict};
 use planner::serving::fleets::Fleets;
 use planner::serving::serving_fleet::{
     Answer, FleetReplay, Promises, Question, Reason, Refused, Rejected, Statistic, Types,
@@ -21,12 +21,14 @@ use planner::serving::serving_fleet::{
 use super::at_arrivals::AtArrivals;
 use super::decided::{self, Judged, JudgedWorker, Workers};
 use super::setting::{Asked, Setting, USUAL_TPOT_S};
+use super::suffices::{Suffices, enough, longer_s};
 use super::traffic::Traffic;
 use super::{
     ALGORITHM, Fleet, alternatives, log, nothing_fits, observed, refused, screen, search, words,
 };
 use crate::answer::exit::CommandResult;
 use crate::kinds::frame;
+use crate::request::executor::Executor;
 use crate::request::task::Task;
 use crate::request::{AUTO, PlanRequest};
 use crate::search::row::row;
@@ -55,23 +57,9 @@ const SEARCHED: f64 = 0.9;
 const UNEQUAL: f64 = 0.02;
 /// Gains up to which one fleet is about as good as another.
 const SAME: f64 = 0.01;
-/// Request latencies that are looked at where none fits, each so many times the one before.
-const MOST_EASED: usize = 8;
-const EASED: f64 = 1.5;
 /// Rates at which a fleet for a concurrency is looked at, and how much above it the last one is at most.
 const MOST_SETTLED: usize = 9;
 const SETTLED: f64 = 0.005;
-
-/// A fleet by its replays: workers in words, devices, requests/s.
-pub(super) struct Suffices {
-    pub(super) workers: String,
-    pub(super) n_devices: u64,
-    pub(super) requests_per_s: f64,
-    /// Requests/s that no fleet serves more than, where that is known.
-    pub(super) bound_per_s: Option<f64>,
-    /// Whether prefill workers hand keys and values over.
-    pub(super) hands_over: bool,
-}
 
 /// What a search found.
 struct Found {
@@ -86,6 +74,8 @@ struct Found {
     /// Where no worker keeps the request latency, one that a fleet keeps.
     longer_s: Option<f64>,
     stop: Option<StopReason>,
+    /// Whether time ended in any search, that for what suffices included.
+    is_ended: bool,
 }
 
 /// Plans workers by a row of the registry.
@@ -117,13 +107,14 @@ pub(crate) fn plan(request: &PlanRequest, run: &mut Run<'_>) -> CommandResult {
     };
     let found = found.map_err(|why| refused(unanswered(&setting, &why)))?;
     let Some(judged) = &found.judged else {
-        let enough = (&found.enough, found.longer_s, found.stop);
+        let enough = (&found.enough, found.longer_s, (found.stop, found.is_ended));
         return Err(refused(nothing_fits::why(&setting, &found.answer, enough)));
     };
     let promises = setting.asked.promises;
     let is_missed = |(of, _): &&(FleetReplay, f64)| !log::is_kept(&setting, &promises, of);
     if let Some((replay, _)) = found.replayed.as_ref().filter(is_missed) {
-        return Err(nothing_fits::missed_at_arrivals(&setting, replay, &found.answer));
+        let answer = (&found.answer, found.stop);
+        return Err(nothing_fits::missed_at_arrivals(&setting, replay, answer));
     }
     let answer = &found.answer;
     let plan = decided::document(&setting, judged, (&used.to_string(), answer.found.bound));
@@ -255,7 +246,7 @@ fn find(setting: &Setting, door: &Fleets, control: &Control) -> Result<Found, Re
     let AtArrivals { mut answer, mut replayed } =
         AtArrivals::of(setting, &setting.question(), control, &best)?;
     let settle = |judged: Judged| settled(setting, judged, control);
-    let mut judged = judged(setting, &answer).map(settle);
+    let mut judged = decided::judge_answer(setting, &answer).map(settle);
     let stop = control.stop();
     let is_short = judged.is_none() && !answer.types.workers.is_empty() && stop.is_none();
     let is_late = judged.is_none() && setting.asked.latency_s.is_some() && stop.is_none();
@@ -295,7 +286,7 @@ fn find(setting: &Setting, door: &Fleets, control: &Control) -> Result<Found, Re
             if gain <= SAME || control.stop().is_some() {
                 continue;
             }
-            if let Some(better) = self::judged(setting, &other).map(settle) {
+            if let Some(better) = decided::judge_answer(setting, &other).map(settle) {
                 let name = "first search".to_owned();
                 others.push(alternatives::document(setting, name, (&answer, true)));
                 (judged, replayed) = (Some(better), of);
@@ -305,7 +296,8 @@ fn find(setting: &Setting, door: &Fleets, control: &Control) -> Result<Found, Re
             }
         }
     }
-    Ok(Found { answer, judged, others, front: Vec::new(), replayed, enough, longer_s, stop })
+    let (front, is_ended) = (Vec::new(), control.stop().is_some());
+    Ok(Found { answer, judged, others, front, replayed, enough, longer_s, stop, is_ended })
 }
 
 /// The same with its Pareto front, where others were planned.
@@ -345,12 +337,6 @@ fn settled(setting: &Setting, judged: Judged, control: &Control) -> Judged {
         }
     }
     best.unwrap_or(judged)
-}
-
-/// Workers of an answer, where all replays are within the latency targets.
-fn judged(setting: &Setting, answer: &Answer) -> Option<Judged> {
-    let workers = decided::of_answer(setting, answer).filter(|_| answer.is_kept())?;
-    decided::judge(setting, workers).ok()
 }
 
 /// Relative gain of one answer over another in the objective; `None` = no gain, or a replay misses a target.
@@ -394,7 +380,7 @@ fn at_most(setting: &Setting, door: &Fleets, control: &Control) -> Option<(Answe
     let traffic = &mut most.asked.traffic;
     (traffic.rate, traffic.concurrency, traffic.log) = (None, None, None);
     let answer = search::best(&most, &most.question(), (door.0, control)).ok()?;
-    let judged = judged(&most, &answer)?;
+    let judged = decided::judge_answer(&most, &answer)?;
     // Less than the most where time ended.
     control.stop().is_none().then_some((answer, judged))
 }
@@ -405,59 +391,6 @@ fn at_rate(setting: &Setting, fastest: &Judged) -> Option<Judged> {
     let part = traffic.rate.filter(|_| traffic.log.is_none())? / fastest.requests_per_s;
     let workers = (part <= 1.0).then(|| slower(fastest, part))?;
     decided::judge(setting, workers).ok()
-}
-
-/// What the devices serve at most, and the fewest devices of their kinds, on as many hosts, that serve the rate; both
-/// by replays.
-fn enough(
-    setting: &Setting,
-    most: Option<(Answer, Judged)>,
-    (door, control): (&Fleets, &Control),
-) -> [Option<Suffices>; 2] {
-    let suffices = |answer: &Answer, requests_per_s: f64| {
-        let best = answer.found.best.as_ref()?;
-        let (figures, types) = (&best.figures, &answer.types.workers);
-        let mut roles = best.counts.iter().filter_map(|(at, _)| types.get(*at));
-        Some(Suffices {
-            hands_over: roles.any(|of| of.figures.role == Role::Prefill),
-            workers: words::workers(&words::found(setting, answer)),
-            n_devices: figures.n_devices,
-            requests_per_s,
-            bound_per_s: answer.found.bound,
-        })
-    };
-    let free = || {
-        let (objective, most_devices) = (Objective::FewestDevices, None);
-        let mut free = Question { objective, most_devices, ..setting.question() };
-        free.devices.iter_mut().for_each(|devices| devices.pool.hosts = None);
-        let answer = search::search(setting, &free, (door.0, control)).ok()?;
-        let answer = Some(answer).filter(|of| of.is_kept() && control.stop().is_none())?;
-        let requests_per_s = answer.found.best.as_ref()?.figures.requests_per_s;
-        suffices(&answer, requests_per_s)
-    };
-    let has_demand = setting.asked.traffic.has_demand();
-    let most = most.and_then(|(answer, judged)| suffices(&answer, judged.requests_per_s));
-    [most, has_demand.then(free).flatten()]
-}
-
-/// A request latency that a fleet of the devices keeps: that of the first one found for limits each half as long
-/// again, in milliseconds rounded up, where it is found for this limit too.
-fn longer_s(setting: &Setting, door: &Fleets, control: &Control) -> Option<f64> {
-    let mut eased = setting.clone();
-    let found = |eased: &Setting| {
-        let answer = search::search(eased, &eased.question(), (door.0, control)).ok()?;
-        judged(eased, &answer).map(|_| search::latency_s(&answer))
-    };
-    for _ in 0..MOST_EASED {
-        let latency_s = EASED * eased.asked.latency_s?;
-        eased.asked.latency_s = Some(latency_s);
-        if let Some(seconds) = found(&eased) {
-            let tight = Some((1e3 * seconds).ceil() / 1e3);
-            eased.asked.latency_s = tight;
-            return tight.filter(|_| found(&eased).is_some()).or(Some(latency_s));
-        }
-    }
-    None
 }
 
 fn unanswered(setting: &Setting, why: &Refused) -> Diagnostic {
@@ -492,7 +425,11 @@ fn of(request: &PlanRequest) -> Result<(Asked, Option<Diagnostic>), Diagnostic> 
     if noted.is_some() {
         missing.get_or_insert_default().push("--tpot");
     }
-    let assumed = [lengths, noted].into_iter().flatten().collect::<Vec<_>>();
+    let any = (request.executor == Some(Executor::ANY)).then(|| "engine vllm".to_owned());
+    if any.is_some() {
+        missing.get_or_insert_default().push("--for");
+    }
+    let assumed = [any, lengths, noted].into_iter().flatten().collect::<Vec<_>>();
     let warning = missing.map(|missing: Vec<&str>| {
         Diagnostic::warning("assumed-traffic", format!("assumed: {}", assumed.join("; ")))
             .hint(format!("state {}", missing.join(", ")))

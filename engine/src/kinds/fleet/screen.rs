@@ -61,11 +61,12 @@ pub(super) fn of(
         let why = refused.err().map_or_else(String::new, |error| format!(": {}", error.message));
         format!("no server as it is{why}")
     };
-    screen.fact("runs on", if runs_on.is_empty() { none() } else { runs_on.join(", ") });
+    let is_run = !runs_on.is_empty();
+    screen.fact("runs on", if is_run { runs_on.join(", ") } else { none() });
     let costs = setting.costs_from();
     screen.fact("based on", format!("{costs}; no interval: no fleet was measured"));
     instead(&mut screen, setting, (&fleet, figures));
-    screen.target = Some(setting.asked.engine.name());
+    screen.target = is_run.then(|| setting.asked.engine.name());
     screen
 }
 

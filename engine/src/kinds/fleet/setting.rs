@@ -217,11 +217,15 @@ impl Setting {
         let request = &self.run.request;
         if least < 1.0 {
             let share = least * (1.0 - LEFT_FREE);
-            let message = "less memory is planned than engines use by default";
-            return Some(
-                Diagnostic::warning("memory-share", message)
-                    .hint(format!("start vLLM with --gpu-memory-utilization {share:.2}")),
-            );
+            let name = self.asked.engine.name();
+            let message = format!("less memory is planned than {name} uses by default");
+            let hint = match self.asked.engine {
+                Engine::Vllm => format!("start vLLM with --gpu-memory-utilization {share:.2}"),
+                Engine::Sglang | Engine::TrtLlm => {
+                    format!("leave out limits of memory: no script of {name} states a share")
+                }
+            };
+            return Some(Diagnostic::warning("memory-share", message).hint(hint));
         }
         (request.kept_free.is_some() || request.max_memory_bytes.is_some()).then(|| {
             let message = format!(

@@ -248,6 +248,37 @@ fn no_rate_above_a_bound_is_served() {
     assert!(n_above > 0, "no seed shows what the bound is for");
 }
 
+/// A fleet that keeps tighter latencies keeps looser ones: it serves no more than what is said to be the most with them.
+#[test]
+fn what_tighter_latencies_admit_is_within_the_bound_of_looser_ones() {
+    let model = model();
+    let statistics = [Statistic::Mean, Statistic::Percentile(50.0), Statistic::Percentile(95.0)];
+    let (mut n_bounds, mut n_above, mut beyond) = (0, 0, Vec::new());
+    for seed in 0..cases(24) {
+        let statistic = statistics[seed as usize % 3];
+        let of = random(&model, seed);
+        let at = |part: f64| {
+            let promises = Promises { statistic, ..of.promises.times(part) };
+            let (objective, requests_per_s) = (Objective::Throughput, None);
+            let question = Question { objective, requests_per_s, promises, ..of.clone() };
+            let answer = plan(&question, &line, &free()).unwrap();
+            let best = answer.found.best.as_ref().filter(|_| answer.is_kept())?;
+            Some((best.figures.requests_per_s, answer.found.bound))
+        };
+        let loose = at(1.0);
+        for part in [0.7, 0.85, 0.95] {
+            let (Some((most, Some(bound))), Some((rate, _))) = (loose, at(part)) else { continue };
+            n_bounds += 1;
+            n_above += u32::from(rate > most * (1.0 + 1e-9));
+            if rate > bound * (1.0 + 1e-5) {
+                beyond.push(format!("{seed} {statistic:?} x {part}: {rate} above {bound}"));
+            }
+        }
+    }
+    println!("{n_bounds} bounds, {n_above} rates above what was found");
+    assert!(n_bounds > 10 && beyond.is_empty(), "{n_bounds} {beyond:#?}");
+}
+
 /// Requests/s of a batch of a worker at so much of its rate.
 fn rate_of(question: &Question, worker: &Worker, requests_per_s: f64) -> (Vec<Length>, f64) {
     let mix = stream::lengths(&question.mix, worker.figures.role);

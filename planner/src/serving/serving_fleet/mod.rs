@@ -14,7 +14,8 @@
 //! no fleet has had are at least what their replays would keep, so that the last fleet is the best. Budgets and
 //! limits that are best by the mean are not by a percentile: where a type misses one, these are searched again by
 //! replays, limits by halving, as a TPOT grows with the running requests and a wait shrinks; a type that then serves
-//! no more than lowered ones in its place is left out.
+//! no more than lowered ones in its place is left out. Percentiles below 90 may be shorter than the mean: there types
+//! start at what they complete at most, and replays alone lower them.
 //!
 //! # Paper
 //! None; rate matching of prefill and decode workers: Zhong et al., DistServe, OSDI 2024.

@@ -151,7 +151,7 @@ impl Settings<'_, '_, '_> {
         per_s(rate) * self.candidate.share / stream.n_streams as f64
     }
 
-    /// One replay at a rate, unless the closed form shows that even the mean is missed.
+    /// One replay at a rate, unless the closed form shows that the mean is missed, and the percentile is above it.
     fn look(&self, stream: &Stream, rate: i64) -> Result<Look, Stopped> {
         self.rounds.stopped()?;
         let Candidate { question, mix, .. } = self.candidate;
@@ -164,8 +164,9 @@ impl Settings<'_, '_, '_> {
             Look::Slow if stream.role == Role::Decode && is_full => Look::Late,
             look => look,
         };
+        let are_kept = self.promises.of_means().admit(means);
         let look = says(means);
-        if !matches!(look, Look::Met) {
+        if !are_kept && !matches!(look, Look::Met) {
             return Ok(look);
         }
         let statistic = question.promises.statistic;

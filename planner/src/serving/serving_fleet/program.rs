@@ -14,13 +14,18 @@ pub(super) fn of(question: &Question, workers: &[Worker], bytes: f64) -> fleet::
         to: with(&|worker| (worker.figures.role, worker.figures.pool) == (Role::Decode, link.to)),
         bytes_per_s: None,
     };
+    // Types that replays leave out are late for any promise.
+    let any = |promise: Option<f64>, of_means: Option<f64>| {
+        promise.map(|_| of_means.unwrap_or(f64::MAX / 2.0))
+    };
+    let (promises, of_means) = (question.promises, question.promises.of_means());
     fleet::Question {
         pools: question.devices.iter().map(|devices| devices.pool).collect(),
         types: workers.iter().map(|worker| worker.figures).collect(),
         objective: question.objective,
         requests_per_s: question.requests_per_s,
-        ttft_s: question.promises.ttft_s,
-        tpot_s: question.promises.tpot_s,
+        ttft_s: any(promises.ttft_s, of_means.ttft_s),
+        tpot_s: any(promises.tpot_s, of_means.tpot_s),
         most_price_per_hour: question.most_price_per_hour,
         most_devices: question.most_devices,
         hand_overs: question.links.iter().enumerate().map(hand_over).collect(),

@@ -76,6 +76,9 @@ impl Statistic {
     }
 }
 
+/// Percentiles of latencies that are taken to be above their mean.
+const ABOVE_MEAN: f64 = 90.0;
+
 /// Latencies that are promised; TPOT is one mean of each request.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Promises {
@@ -96,6 +99,16 @@ impl Promises {
             seconds.is_finite() && promise.is_none_or(|most| seconds <= most)
         };
         is_kept(ttft_s, self.ttft_s) && is_kept(tpot_s, self.tpot_s)
+    }
+
+    /// What the means of a type have to keep: nothing where a promised percentile may be below them.
+    pub(super) fn of_means(&self) -> Self {
+        match self.statistic {
+            Statistic::Percentile(percent) if percent < ABOVE_MEAN => {
+                Self { ttft_s: None, tpot_s: None, ..*self }
+            }
+            _ => *self,
+        }
     }
 
     /// The same, times a factor.

@@ -353,9 +353,10 @@ impl<'q, 'p> Rounds<'q, 'p> {
     }
 
     /// Lowers the efficiency of a type below a rate that missed the promises, to one with which its replays keep
-    /// them; a type that keeps them with none gets a latency that the program leaves out. A type that misses
-    /// percentiles for the first time gets the settings that are best by them, or is left out where none of these
-    /// serves more than lowered types in its place.
+    /// them; a type that keeps them with none gets a latency that the program leaves out. A type that misses for the
+    /// first time gets the settings that are best by its replays: of percentiles before its rate is lowered, as those
+    /// that are best by the mean are far from these, or it is left out where none of these serves more than lowered
+    /// types in its place; of means where they serve more than it does then.
     fn lower(
         &self,
         figures: &mut fleet::WorkerType,
@@ -363,15 +364,12 @@ impl<'q, 'p> Rounds<'q, 'p> {
         (missed_per_s, floor_per_s): (f64, Option<f64>),
     ) -> Result<(), Stopped> {
         let is_mean = self.question.promises.statistic == Statistic::Mean;
-        let (mut missed_per_s, mut whole) = (missed_per_s, None);
+        let (mut from, mut is_resized) = ((missed_per_s, None), false);
         if let Some(floor_per_s) = floor_per_s.filter(|_| !is_mean) {
             match self.resized(worker, floor_per_s)? {
                 Some(resized) => {
-                    *worker = resized;
-                    self.capacities.borrow_mut().remove(&at);
-                    // With other settings it may keep its promises at rates that it missed them at.
-                    self.note(at, |of| of.missed_per_s = f64::INFINITY);
-                    (missed_per_s, whole) = (worker.figures.requests_per_s, Some(1.0));
+                    from = (resized.figures.requests_per_s, Some(1.0));
+                    (*worker, is_resized) = (resized, true);
                 }
                 None if floor_per_s > 0.0 => {
                     self.note(at, |of| of.is_out = true);
@@ -381,7 +379,48 @@ impl<'q, 'p> Rounds<'q, 'p> {
                 None => {}
             }
         }
-        let worker = &*worker;
+        let forget = || {
+            self.capacities.borrow_mut().remove(&at);
+            // With other settings it may keep its promises at rates that it missed them at.
+            self.note(at, |of| of.missed_per_s = f64::INFINITY);
+        };
+        if is_resized {
+            forget();
+        }
+        let mut kept_per_s = self.kept((at, worker), from)?;
+        if is_mean
+            && floor_per_s.is_some()
+            && let Some(resized) = self.resized(worker, kept_per_s.unwrap_or(0.0))?
+        {
+            let mut first_per_s = 0.0;
+            self.note(at, |of| first_per_s = of.missed_per_s);
+            forget();
+            let most_per_s = resized.figures.requests_per_s;
+            let other_per_s = self.kept((at, &resized), (most_per_s, Some(1.0)))?;
+            if other_per_s > kept_per_s {
+                (*worker, kept_per_s) = (resized, other_per_s);
+            }
+            self.capacities.borrow_mut().remove(&at);
+            // What both clearly miss.
+            self.note(at, |of| {
+                of.missed_per_s = of.missed_per_s.max(first_per_s);
+                of.is_out &= kept_per_s.is_none();
+            });
+        }
+        match kept_per_s {
+            Some(kept_per_s) => figures.efficiency = kept_per_s / figures.requests_per_s,
+            None => (figures.ttft_s, figures.tpot_s) = LEFT_OUT,
+        }
+        Ok(())
+    }
+
+    /// Requests/s at which replays of a type keep the promises, no more than a rate that they miss them at, of which
+    /// some part (1 for the rate itself) may be tried first; none where they miss them at any.
+    fn kept(
+        &self,
+        (at, worker): (usize, &Worker),
+        (missed_per_s, whole): (f64, Option<f64>),
+    ) -> Result<Option<f64>, Stopped> {
         let promises = self.promises(worker);
         let is_missed = Cell::new(false);
         let keeps = |part: f64| {
@@ -401,18 +440,14 @@ impl<'q, 'p> Rounds<'q, 'p> {
             }
             high = part;
         }
-        let Some(mut low) = low else {
-            self.note(at, |of| of.is_out = is_missed.get());
-            (figures.ttft_s, figures.tpot_s) = LEFT_OUT;
-            return Ok(());
-        };
+        self.note(at, |of| of.is_out = low.is_none() && is_missed.get());
+        let Some(mut low) = low else { return Ok(None) };
         let n_halvings = if low < high { HALVINGS } else { 0 };
         for _ in 0..n_halvings {
             let middle = f64::midpoint(low, high);
             if keeps(middle)? { low = middle } else { high = middle }
         }
-        figures.efficiency = low * missed_per_s / figures.requests_per_s;
-        Ok(())
+        Ok(Some(low * missed_per_s))
     }
 }
 

@@ -223,6 +223,7 @@ impl Candidate<'_> {
         control: &Control,
     ) -> Result<Option<Sized>, Reason> {
         broken(promises, room.alone_s)?;
+        let promises = &promises.of_means();
         let (mut best, mut floor_per_s) = (None, floor_per_s);
         let able = room.some_per_s.iter().find(|(_, most_per_s)| *most_per_s > NEAR * floor_per_s);
         let Some((first, _)) = able else { return Ok(None) };
@@ -330,17 +331,18 @@ impl Candidate<'_> {
             return Ok(Tried { sized: None, concurrency, missed });
         }
         let (stream, seconds) =
-            self.limited(&stream, promises, rate(low), (seconds, concurrency), price);
+            self.limited((&stream, room), promises, rate(low), (seconds, concurrency), price);
         let requests_per_s = rate(low) * each;
         let Room { budget, kv_tokens, .. } = *room;
         let sized = Some(Sized { stream, budget, kv_tokens, requests_per_s, seconds });
         Ok(Tried { sized, concurrency, missed })
     }
 
-    /// No more running requests than there will be, where the promises are kept with so many.
+    /// No more running requests than there will be, where the promises are kept with so many at a load that is no
+    /// greater.
     fn limited(
         &self,
-        stream: &Stream,
+        (stream, room): (&Stream, &Room),
         promises: &Promises,
         rate: f64,
         (seconds, n): ([f64; 2], f64),
@@ -350,6 +352,10 @@ impl Candidate<'_> {
             let most = (n + deviations * n.sqrt()).ceil() as u64;
             let most = most.next_multiple_of(8).min(stream.scheduler.max_num_seqs);
             let limited = stream.with_running(most);
+            let most_per_s = self.most_per_s(room, most, price).unwrap_or(0.0);
+            if most_per_s < rate * self.each(stream) {
+                continue;
+            }
             match limited.steady(self.mix, rate, price) {
                 Ok((seconds, _)) if promises.admit(seconds) => return (limited, seconds),
                 _ => {}

@@ -251,9 +251,8 @@ impl<'q> Search<'q> {
             let handed = link.map(|link| (self.bytes, link));
             for (level, factor) in question.levels.iter().enumerate() {
                 // A tighter TPOT means nothing to a prefill worker.
-                if level > 0
-                    && (candidate.role == Role::Prefill || question.promises.tpot_s.is_none())
-                {
+                let is_free = question.promises.of_means().tpot_s.is_none();
+                if level > 0 && (candidate.role == Role::Prefill || is_free) {
                     continue;
                 }
                 let tpot_s = question.promises.tpot_s.map(|seconds| seconds * factor);
