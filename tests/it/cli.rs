@@ -27,6 +27,7 @@ mod fields;
 mod findep;
 mod fine_tuning;
 mod flags;
+mod fleet_hints;
 mod fleet_requests;
 mod fleets;
 mod folder;

@@ -345,14 +345,15 @@ pub fn found<K: Kind, F: Serialize>(
 ) -> CommandResult {
     let on = Legal { setting, plan: &plan, judged };
     let export = |target: &str| K::export(on, target);
-    let files = exported(&request.exports, export, &mut warnings);
+    let files = exported(&request.exports, &export, &mut warnings);
+    let named = request.executor.map(|executor| executor.text());
+    let named = named.filter(|target| export(target).is_ok());
     let (stop_reason, told_of) = (stop_reason.to_owned(), documents(&warnings));
     let report = FoundDocument { plan, figures, stop_reason, elapsed_s, warnings: told_of };
     told(run, files, &report, |run, written| {
         let mut screen = Screen { warnings, written, ..screen(&report, run.page) };
         (screen.is_whole, screen.on) = (request.all, request.on());
-        let target = request.executor.map(|executor| executor.text());
-        let target = target.or(screen.target.map(str::to_owned));
+        let target = named.or(screen.target.map(str::to_owned));
         let is_new = |target: &&String| !request.exports.contains(target);
         target.iter().filter(is_new).for_each(|target| screen.export(target));
         screen.next(|plan| format!("meshwright explain {plan}"), K::EXPLAINED);

@@ -422,14 +422,17 @@ fn missing(reason: &Reason) -> (u64, u64) {
     }
 }
 
-/// The fewest devices in hosts of a pool, up to [`MOST_SEARCHED`], that the model and one request fit on.
+/// The fewest devices in hosts of a pool, up to [`MOST_SEARCHED`], that the model and one request fit on as the engine
+/// runs them.
 #[must_use]
 pub fn smallest(question: &Question, pool: usize) -> Option<(u32, Shape)> {
     let per_host = question.devices[pool].pool.devices_per_host;
     let budget = *question.budgets.iter().min()?;
     let fits = |shape: &Shape| {
         let memory = memory(question, shape, budget, question.devices[pool].memory);
-        shape.check(question.model).is_ok() && room(question, shape, &memory).is_ok()
+        shape.check(question.model).is_ok()
+            && question.lacks(Role::Aggregated, shape, per_host).is_none()
+            && room(question, shape, &memory).is_ok()
     };
     let sizes = (1..=MOST_SEARCHED).filter(|n| is_whole(*n, per_host));
     let mut found = sizes.filter_map(|devices| {
