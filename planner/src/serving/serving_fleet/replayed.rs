@@ -1,6 +1,6 @@
 //! Workers of a fleet replayed at their share of the rate, and their rates lowered where promises are missed.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use cost_model::serving::IterationTime;
@@ -35,6 +35,9 @@ pub(super) const CLEARLY: f64 = 1.3;
 /// promise.
 const RUNS: u64 = 6;
 const ERRORS: f64 = 3.0;
+/// Parts of a rate that replays keep that are looked at for one that they clearly miss: two steps of settings (1.1 %)
+/// above it at least.
+const ABOVE_KEPT: [f64; 7] = [1.0225, 1.03, 1.04, 1.06, 1.1, 1.2, 1.5];
 
 /// TTFT and TPOT of a type that no fleet is to have.
 const LEFT_OUT: (f64, f64) = (f64::MAX, f64::MAX);
@@ -98,22 +101,12 @@ pub struct Replayed {
 pub(super) struct Rounds<'q, 'p> {
     pub(super) question: &'q Question<'q>,
     pub(super) price: &'q Price<'p>,
-    control: &'q Control,
+    pub(super) control: &'q Control,
     pub(super) seed: u64,
     /// By number of a type what a batch of it does whose queue never empties, requests/s.
     capacities: RefCell<BTreeMap<usize, Result<f64, Fault>>>,
-    /// By number those types of which rates were lowered.
-    lowered: RefCell<BTreeMap<usize, Lowered>>,
-}
-
-/// A type of which replays lowered the rate.
-struct Lowered {
-    /// The type before that.
-    first: fleet::WorkerType,
-    /// Requests/s at which its replays clearly miss a promise; infinite where none are known.
-    missed_per_s: f64,
-    /// Whether they clearly do at any rate.
-    is_out: bool,
+    /// By number the types of which replays lowered the rate, as they were before.
+    lowered: RefCell<BTreeMap<usize, fleet::WorkerType>>,
 }
 
 /// The last fleet, its replays, and how many fleets there were.
@@ -165,8 +158,9 @@ impl<'q, 'p> Rounds<'q, 'p> {
                 break;
             }
             for of in missed {
-                let promises = self.promises(&workers[of.of]);
-                let is_first = self.missed(of, program.types[of.of], &promises);
+                let first = program.types[of.of];
+                let is_first = !self.lowered.borrow().contains_key(&of.of);
+                self.lowered.borrow_mut().entry(of.of).or_insert(first);
                 let floor_per_s = self.floor(workers, &program.types, of.of);
                 let worker = (of.of, &mut workers[of.of]);
                 let figures = &mut program.types[of.of];
@@ -185,31 +179,43 @@ impl<'q, 'p> Rounds<'q, 'p> {
         Ok(outcome)
     }
 
-    /// Notes that a type misses its promises at a rate; whether it is for the first time.
-    fn missed(&self, of: &Replayed, first: fleet::WorkerType, promises: &Promises) -> bool {
-        let mut all = self.lowered.borrow_mut();
-        let is_first = !all.contains_key(&of.of);
-        let new = Lowered { first, missed_per_s: f64::INFINITY, is_out: false };
-        let lowered = all.entry(of.of).or_insert(new);
-        if is_clear(&of.replayed, promises) {
-            lowered.missed_per_s = lowered.missed_per_s.min(of.requests_per_s);
-        }
-        is_first
-    }
-
-    /// The program with the rates that replays do not clearly miss: what no fleet is better than, whatever the arrivals
-    /// of a replay were. None where no rate was lowered.
+    /// The program with the rates that types had before replays lowered them: what no fleet is better than, whatever the
+    /// arrivals of a replay were. None where no rate was lowered.
     pub(super) fn relaxed(&self, program: &fleet::Question) -> Option<fleet::Question> {
         let lowered = self.lowered.borrow();
         let mut relaxed = program.clone();
-        for (at, Lowered { first, missed_per_s, is_out }) in lowered.iter() {
-            let efficiency = first.efficiency.min(missed_per_s / first.requests_per_s);
-            relaxed.types[*at] = match is_out {
-                true => program.types[*at],
-                false => fleet::WorkerType { efficiency, ..*first },
-            };
-        }
+        lowered.iter().for_each(|(at, first)| relaxed.types[*at] = *first);
         (!lowered.is_empty()).then_some(relaxed)
+    }
+
+    /// The same with rates that replays clearly miss, none nearer to what is kept than steps of settings are. None for
+    /// percentiles: these differ much by settings, and by arrivals.
+    pub(super) fn tightened(
+        &self,
+        (program, workers): (&fleet::Question, &[Worker]),
+        relaxed: &fleet::Question,
+    ) -> Option<fleet::Question> {
+        (self.question.promises.statistic == Statistic::Mean).then_some(())?;
+        let mut tightened = relaxed.clone();
+        for at in self.lowered.borrow().keys() {
+            let (kept_per_s, first) = (replayed_per_s(&program.types[*at]), relaxed.types[*at]);
+            let rates = ABOVE_KEPT.iter().map(|part| part * kept_per_s);
+            for rate in rates.take_while(|rate| *rate > 0.0 && *rate < first.rate()) {
+                if self.clearly_misses((*at, &workers[*at]), rate).ok()? {
+                    tightened.types[*at].efficiency = rate / first.requests_per_s;
+                    break;
+                }
+            }
+        }
+        Some(tightened)
+    }
+
+    /// Whether replays of a type miss what is promised by more than three standard errors.
+    fn clearly_misses(&self, worker: (usize, &Worker), rate: f64) -> Result<bool, Stopped> {
+        let of = self.latencies(worker, rate, None)?;
+        let promises = self.promises(worker.1).times(1.0 / KEPT);
+        let lower = |of: Latencies| [0, 1].map(|at| 2.0 * of.seconds[at] - of.upper_s[at]);
+        Ok(of.map_or(true, |of| !promises.admit(lower(of))))
     }
 
     /// Each type of a plan at its share.
@@ -336,10 +342,6 @@ impl<'q, 'p> Rounds<'q, 'p> {
         self.stopped().map(|()| Err(fault))
     }
 
-    fn note(&self, at: usize, change: impl FnOnce(&mut Lowered)) {
-        self.lowered.borrow_mut().get_mut(&at).map(change);
-    }
-
     /// Requests/s that other types, lowered already, serve in the place of a type.
     fn floor(&self, workers: &[Worker], types: &[fleet::WorkerType], at: usize) -> f64 {
         let Worker { figures, link, level, .. } = &workers[at];
@@ -372,18 +374,13 @@ impl<'q, 'p> Rounds<'q, 'p> {
                     (*worker, is_resized) = (resized, true);
                 }
                 None if floor_per_s > 0.0 => {
-                    self.note(at, |of| of.is_out = true);
                     (figures.ttft_s, figures.tpot_s) = LEFT_OUT;
                     return Ok(());
                 }
                 None => {}
             }
         }
-        let forget = || {
-            self.capacities.borrow_mut().remove(&at);
-            // With other settings it may keep its promises at rates that it missed them at.
-            self.note(at, |of| of.missed_per_s = f64::INFINITY);
-        };
+        let forget = || self.capacities.borrow_mut().remove(&at);
         if is_resized {
             forget();
         }
@@ -392,20 +389,13 @@ impl<'q, 'p> Rounds<'q, 'p> {
             && floor_per_s.is_some()
             && let Some(resized) = self.resized(worker, kept_per_s.unwrap_or(0.0))?
         {
-            let mut first_per_s = 0.0;
-            self.note(at, |of| first_per_s = of.missed_per_s);
             forget();
             let most_per_s = resized.figures.requests_per_s;
             let other_per_s = self.kept((at, &resized), (most_per_s, Some(1.0)))?;
             if other_per_s > kept_per_s {
                 (*worker, kept_per_s) = (resized, other_per_s);
             }
-            self.capacities.borrow_mut().remove(&at);
-            // What both clearly miss.
-            self.note(at, |of| {
-                of.missed_per_s = of.missed_per_s.max(first_per_s);
-                of.is_out &= kept_per_s.is_none();
-            });
+            forget();
         }
         match kept_per_s {
             Some(kept_per_s) => figures.efficiency = kept_per_s / figures.requests_per_s,
@@ -422,14 +412,8 @@ impl<'q, 'p> Rounds<'q, 'p> {
         (missed_per_s, whole): (f64, Option<f64>),
     ) -> Result<Option<f64>, Stopped> {
         let promises = self.promises(worker);
-        let is_missed = Cell::new(false);
         let keeps = |part: f64| {
-            let rate = part * missed_per_s;
-            let of = self.latencies((at, worker), rate, Some(&promises))?;
-            is_missed.set(is_clear(&of, &promises));
-            if is_missed.get() {
-                self.note(at, |of| of.missed_per_s = of.missed_per_s.min(rate));
-            }
+            let of = self.latencies((at, worker), part * missed_per_s, Some(&promises))?;
             Ok(matches!(of, Ok(of) if promises.admit(of.upper_s)))
         };
         let (mut low, mut high) = (None, 1.0);
@@ -440,7 +424,6 @@ impl<'q, 'p> Rounds<'q, 'p> {
             }
             high = part;
         }
-        self.note(at, |of| of.is_out = low.is_none() && is_missed.get());
         let Some(mut low) = low else { return Ok(None) };
         let n_halvings = if low < high { HALVINGS } else { 0 };
         for _ in 0..n_halvings {
@@ -449,12 +432,6 @@ impl<'q, 'p> Rounds<'q, 'p> {
         }
         Ok(Some(low * missed_per_s))
     }
-}
-
-/// Whether replays miss promises, whatever their arrivals were.
-fn is_clear(of: &Result<Latencies, Fault>, promises: &Promises) -> bool {
-    let lower = |of: &Latencies| [0, 1].map(|at| 2.0 * of.seconds[at] - of.upper_s[at]);
-    of.as_ref().map_or(true, |of| !promises.admit(lower(of)))
 }
 
 /// Requests/s of a worker type after replays of fleets; none where they miss the promises at any rate.
