@@ -43,8 +43,6 @@ const PARTS: usize = 1000;
 pub(super) struct Before {
     /// Duals that the next one begins with.
     pub duals: Option<Duals>,
-    /// The choice that the last one found.
-    pub chosen: Vec<usize>,
     /// Microseconds of a bound that suffices.
     pub enough: f64,
     /// Microseconds that a choice has to be below to be found.
@@ -55,21 +53,7 @@ pub(super) struct Before {
 
 impl Default for Before {
     fn default() -> Self {
-        let (duals, chosen) = (None, Vec::new());
-        Self { duals, chosen, enough: f64::INFINITY, most: f64::INFINITY, reached: 0.0 }
-    }
-}
-
-impl Before {
-    /// A choice to begin with, and what it costs; none where only the cost is known that one has to be below.
-    fn known(&mut self, net: &Net) -> (f64, Vec<usize>) {
-        let chosen = std::mem::take(&mut self.chosen);
-        let is_of = |(at, of): (&usize, &Vec<f64>)| *at < of.len();
-        let is_choice = chosen.len() == net.costs.len() && chosen.iter().zip(&net.costs).all(is_of);
-        if is_choice && net.is_within(&chosen) && net.cost(&chosen) < self.most {
-            return (net.cost(&chosen), chosen);
-        }
-        (self.most, Vec::new())
+        Self { duals: None, enough: f64::INFINITY, most: f64::INFINITY, reached: 0.0 }
     }
 }
 
@@ -117,7 +101,7 @@ pub(super) fn best(net: Net, start: &mut Before, control: &Control) -> Result<Fo
     let names = net.costs.iter().map(|of| (0..of.len()).collect()).collect();
     let before = start.duals.take().and_then(|duals| duals.fitted(&net));
     let mut ascent = before.map_or_else(|| Ascent::new(&net), |duals| Ascent::from(&net, duals));
-    let (duals, mut best) = priced(&mut ascent, start.known(&net), control);
+    let (duals, mut best) = priced(&mut ascent, start.most, control);
     let mut whole = None;
     let bound = Bound::of(&net, &duals);
     let mut without = f64::INFINITY;
@@ -146,7 +130,6 @@ pub(super) fn best(net: Net, start: &mut Before, control: &Control) -> Result<Fo
     }
     let (cost, chosen) = best;
     (start.duals, start.reached) = (whole, without.min(cost));
-    start.chosen.clone_from(&chosen);
     match chosen.is_empty() {
         true if is_ended || control.stop().is_some() => Err(Refused::NotSolved),
         true => Err(Refused::Infeasible),
@@ -375,21 +358,16 @@ fn gathered(net: &Net, (slack, most): (&[Vec<f64>], f64), places: &Places) -> Ve
 }
 
 /// Duals of budgets for which the best bound was found, each by halves between those that use too much and too little,
-/// and the best choice on the way, or the one that is known.
-fn priced(
-    ascent: &mut Ascent<'_>,
-    mut cheapest: (f64, Vec<usize>),
-    control: &Control,
-) -> (Duals, (f64, Vec<usize>)) {
+/// and the best choice on the way below some cost.
+fn priced(ascent: &mut Ascent<'_>, most: f64, control: &Control) -> (Duals, (f64, Vec<usize>)) {
     let net = ascent.net;
+    let mut cheapest = (most, Vec::new());
     if net.budgets.is_empty() {
         return (ascent.duals.clone(), cheapest);
     }
     let mut best = (ascent.climb(LOOKS, f64::INFINITY, control).0, ascent.duals.clone());
     let mut between = vec![(0.0, f64::INFINITY); net.budgets.len()];
-    let (is_known, mut n_idle) = (!cheapest.1.is_empty(), 0);
     for _ in 0..PRICES {
-        let before = (cheapest.0, best.0);
         let (cost, chosen) = rounded(net, &ascent.duals);
         let duals = &mut ascent.duals.budgets;
         for ((parts, dual), (low, high)) in net.budgets.iter().zip(duals).zip(&mut between) {
@@ -407,23 +385,16 @@ fn priced(
         }
         let is_near = best.0 >= cheapest.0 * (1.0 - control.limits().gap);
         let is_same = between.iter().all(|(low, high)| low == high);
-        if is_near || is_same || n_idle > IDLE || control.stop().is_some() {
+        if is_near || is_same || control.stop().is_some() {
             break;
         }
         let (bound, _) = ascent.climb(1, f64::INFINITY, control);
         if bound > best.0 {
             best = (bound, ascent.duals.clone());
         }
-        // A choice that is known leaves the rest to the search.
-        let gap = before.0 - before.1;
-        let is_idle = is_known && cheapest.0 - best.0 > (1.0 - GAIN) * gap;
-        n_idle = if is_idle { n_idle + 1 } else { 0 };
     }
     (best.1, cheapest)
 }
 
 /// Steps of duals of budgets.
 const PRICES: usize = 24;
-/// Steps that lessen the gap by less than this part of it, of which there are so many at most one after another.
-const GAIN: f64 = 0.05;
-const IDLE: usize = 2;

@@ -9,7 +9,7 @@ use super::decided::{Judged, judge_answer};
 use super::setting::Setting;
 use super::{search, words};
 
-/// Request latencies that are looked at where none fits, each so many times the one before.
+/// Longer request latencies tried where none fits, and the factor from each to the next.
 const MOST_EASED: usize = 8;
 const EASED: f64 = 1.5;
 

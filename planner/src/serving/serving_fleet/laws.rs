@@ -266,7 +266,7 @@ fn what_tighter_latencies_admit_is_within_the_bound_of_looser_ones() {
             Some((best.figures.requests_per_s, answer.found.bound))
         };
         let loose = at(1.0);
-        for part in [0.7, 0.85, 0.95] {
+        for part in [0.8, 0.9, 0.94, 0.97, 0.99] {
             let (Some((most, Some(bound))), Some((rate, _))) = (loose, at(part)) else { continue };
             n_bounds += 1;
             n_above += u32::from(rate > most * (1.0 + 1e-9));

@@ -366,12 +366,14 @@ impl<'q, 'p> Rounds<'q, 'p> {
         (missed_per_s, floor_per_s): (f64, Option<f64>),
     ) -> Result<(), Stopped> {
         let is_mean = self.question.promises.statistic == Statistic::Mean;
-        let (mut from, mut is_resized) = ((missed_per_s, None), false);
+        let forget = || self.capacities.borrow_mut().remove(&at);
+        let mut from = (missed_per_s, None);
         if let Some(floor_per_s) = floor_per_s.filter(|_| !is_mean) {
             match self.resized(worker, floor_per_s)? {
                 Some(resized) => {
+                    forget();
                     from = (resized.figures.requests_per_s, Some(1.0));
-                    (*worker, is_resized) = (resized, true);
+                    *worker = resized;
                 }
                 None if floor_per_s > 0.0 => {
                     (figures.ttft_s, figures.tpot_s) = LEFT_OUT;
@@ -379,10 +381,6 @@ impl<'q, 'p> Rounds<'q, 'p> {
                 }
                 None => {}
             }
-        }
-        let forget = || self.capacities.borrow_mut().remove(&at);
-        if is_resized {
-            forget();
         }
         let mut kept_per_s = self.kept((at, worker), from)?;
         if is_mean
