@@ -83,3 +83,40 @@ fn an_engine_that_runs_no_worker_is_named() {
     assert!(talk.contains("trtllm runs no worker that the model fits on"), "{talk}");
     folder.run(&asked.replace("trtllm", "vllm")).exits(0);
 }
+
+/// Both limits are missed by one request at a time: the hint is enough for both.
+#[test]
+fn limits_that_suffice_do() {
+    let folder = folder();
+    let asked =
+        "infer qwen.json --cluster one.yaml --rate 0.01 --input-tokens 4000 --output-tokens 1000";
+    for mode in ["aggregated", "disaggregated"] {
+        let asked = format!("{asked} --mode {mode}");
+        let said = hints(&folder, &format!("{asked} --ttft 9ms --tpot 1ms"), 4);
+        let [ttft, tpot] = ["--ttft ", "--tpot "].map(|flag| after(&said, flag));
+        folder.run(&format!("{asked} --ttft {ttft} --tpot {tpot}")).exits(0);
+    }
+}
+
+/// A request latency is missed, not the TTFT of workers that the tensor parallelism with which it is met leaves out.
+#[test]
+fn what_is_missed_is_named() {
+    let folder = folder();
+    let asked = "infer qwen.json --cluster one.yaml --rate 0.01 --input-tokens 4000 --output-tokens 1000 \
+        --mode aggregated --ttft 150ms --tpot 30ms";
+    folder.run(asked).exits(0);
+    let talk = folder.run(&format!("{asked} --request-latency 4s")).exits(5).talk();
+    assert!(talk.contains("request latency of at most 4.00 s"), "{talk}");
+}
+
+#[test]
+fn devices_that_fit_do() {
+    let folder = folder();
+    let large =
+        folder.read("qwen.json").replace("\"num_hidden_layers\":64", "\"num_hidden_layers\":180");
+    folder.write("large.json", &large);
+    let asked =
+        "infer large.json --cluster one.yaml --rate 0.01 --input-tokens 500 --output-tokens 100";
+    let said = hints(&folder, &format!("{asked} --devices 1"), 4);
+    folder.run(&format!("{asked} --devices {}", after(&said, "--devices "))).exits(0);
+}

@@ -416,8 +416,12 @@ pub(super) fn why(reason: &Reason) -> String {
         Reason::Cache { room, needed } => {
             format!("the KV cache has room for {room} of {needed} tokens of one request")
         }
-        Reason::Ttft { seconds } => format!("TTFT is {seconds:.3} s with one request"),
-        Reason::Tpot { seconds } => format!("TPOT is {:.2} ms with one request", 1e3 * seconds),
+        Reason::Ttft { alone_s: [seconds, _] } => {
+            format!("TTFT is {seconds:.3} s with one request")
+        }
+        Reason::Tpot { alone_s: [_, seconds] } => {
+            format!("TPOT is {:.2} ms with one request", 1e3 * seconds)
+        }
         Reason::Dominated { times, most_per_s, .. } => {
             let plural = if *times == 1 { " serves" } else { "s serve" };
             format!("{times} smaller worker{plural} at least its {most_per_s:.3} requests/s")

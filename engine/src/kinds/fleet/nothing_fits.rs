@@ -4,7 +4,7 @@ use cost_model::serving::replay::Distribution;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::units::Bytes;
 use planner::run::StopReason;
-use planner::serving::fleet::Verdict;
+use planner::serving::fleet::{Role, Verdict};
 use planner::serving::serving_fleet::{Answer, FleetReplay, Link, Reason, Shortfall, Statistic};
 
 use super::pools::Pool;
@@ -88,9 +88,11 @@ fn too_large(setting: &Setting, short: &Shortfall) -> Diagnostic {
     match &short.smallest {
         Some((devices, shape)) => {
             let fact = format!("{devices} x {} ({})", pool.kind, degrees(shape));
-            error
-                .fact("smallest", fact)
-                .hint(format!("{devices} devices of this kind fit the model and one request"))
+            let most = setting.asked.most_devices.filter(|most| most < &u64::from(*devices));
+            let limit = most.map_or(String::new(), |_| format!(": state --devices {devices}"));
+            error.fact("smallest", fact).hint(format!(
+                "{devices} devices of this kind fit the model and one request{limit}"
+            ))
         }
         None => {
             error.hint("give the config of a quantised checkpoint, or name devices of more memory")
@@ -179,50 +181,85 @@ fn late(setting: &Setting, answer: &Answer, longer_s: Option<f64>) -> Option<Dia
     })
 }
 
-/// A latency that no worker of a role keeps even with one request under way.
+/// Limits that no worker meets even with one request under way, or no prefill worker and decode worker together; and
+/// longer ones that the nearest meet.
 fn promised(setting: &Setting, answer: &Answer) -> Option<Diagnostic> {
     if answer.can_serve() {
         return None;
     }
-    let least = |of: &dyn Fn(&Reason) -> Option<f64>| {
-        let rejected = answer.types.rejected.iter().filter(|rejected| !answer.has(rejected.role));
-        rejected.filter_map(|rejected| of(&rejected.reason)).reduce(f64::min)
-    };
-    let ttft = least(&|reason| match reason {
-        Reason::Ttft { seconds } => Some(*seconds),
-        _ => None,
-    });
-    let tpot = least(&|reason| match reason {
-        Reason::Tpot { seconds } => Some(*seconds),
-        _ => None,
-    });
     // Parts of a request latency are shorter than what is stated.
     let promises = &setting.asked.promises;
-    let missed = |least: Option<f64>, asked: Option<f64>| {
-        least.zip(asked).filter(|(least, asked)| least > asked)
+    let limits = [promises.ttft_s, promises.tpot_s];
+    let excess = |alone_s: &[f64; 2]| {
+        let of = |at: usize| limits[at].map_or(1.0, |limit| (alone_s[at] / limit).max(1.0));
+        [of(0), of(1)]
     };
-    let (name, flag, (least, asked)) = match missed(tpot, promises.tpot_s) {
-        Some(of) => ("TPOT", "--tpot", of),
-        None => ("TTFT", "--ttft", missed(ttft, promises.ttft_s)?),
+    let product = |alone_s: &[f64; 2]| excess(alone_s).iter().product::<f64>();
+    let nearest =
+        ways(setting, answer).into_iter().min_by(|a, b| product(a).total_cmp(&product(b)))?;
+    let names = [("TTFT", "--ttft"), ("TPOT", "--tpot")];
+    let missed = [0, 1].map(|at| limits[at].filter(|_| excess(&nearest)[at] > 1.0));
+    let [stated, best, longer, flags] = [0, 1, 2, 3].map(|what| {
+        let of = |at: usize| {
+            let (limit, (name, flag)) = (missed[at]?, names[at]);
+            // As many digits as it takes to see the difference.
+            let digits = match latency(limit) == latency(nearest[at]) {
+                true => |seconds: f64| format!("{:.3} ms", 1e3 * seconds),
+                false => latency,
+            };
+            Some(match what {
+                0 => format!("{name} {}", digits(limit)),
+                1 => digits(nearest[at]),
+                2 => name.to_owned(),
+                _ => format!("{flag} {}ms", (1e3 * nearest[at] * EASED).ceil()),
+            })
+        };
+        [of(0), of(1)].into_iter().flatten().collect::<Vec<_>>()
+    });
+    if stated.is_empty() {
+        return None;
+    }
+    let [stated, best, longer] = [stated, best, longer].map(|words| words.join(" and "));
+    let message = format!("no worker meets {stated}: one request at a time has {best} at best");
+    let suffice = if flags.len() > 1 { "suffice" } else { "suffices" };
+    let hint = format!(
+        "allow a longer {longer} ({} {suffice} for one request at a time), or name faster devices",
+        flags.join(" ")
+    );
+    let error = Diagnostic::error(Blame::Infeasible, "no-fleet", message);
+    let least = ["least_ttft_s", "least_tpot_s"].into_iter().zip(nearest).zip(missed);
+    let error = least
+        .filter(|(_, missed)| missed.is_some())
+        .fold(error, |error, ((name, seconds), _)| error.fact(name, seconds));
+    Some(error.fact("worker_shapes", answer.types.n_enumerated).hint(hint))
+}
+
+/// TTFT and TPOT of one request at a time where workers miss a limit: of each aggregated one, and of prefill and decode
+/// workers that the devices have room for together.
+fn ways(setting: &Setting, answer: &Answer) -> Vec<[f64; 2]> {
+    let late = |role: Role| {
+        let rejected = answer.types.rejected.iter().filter(move |rejected| rejected.role == role);
+        rejected.filter_map(|rejected| match rejected.reason {
+            Reason::Ttft { alone_s } | Reason::Tpot { alone_s } => {
+                Some((rejected.shape.devices(), alone_s))
+            }
+            _ => None,
+        })
     };
-    // As many digits as it takes to see the difference.
-    let [shown, of_least] = [asked, least].map(latency);
-    let [shown, of_least] = match shown == of_least {
-        true => [asked, least].map(|seconds| format!("{:.3} ms", 1e3 * seconds)),
-        false => [shown, of_least],
+    // A worker misses nothing.
+    let able = |role: Role| {
+        let workers = answer.types.workers.iter().filter(move |of| of.figures.role == role);
+        let able = workers.map(|of| (u64::from(of.figures.n_devices), [0.0; 2]));
+        able.chain(late(role)).collect::<Vec<_>>()
     };
-    let message =
-        format!("no worker keeps {name} {shown}: the least with one request is {of_least}");
-    let eased = format!("{}ms", (1e3 * least * EASED).ceil());
-    Some(
-        Diagnostic::error(Blame::Infeasible, "no-fleet", message)
-            .fact("least_s", least)
-            .fact("promised_s", asked)
-            .fact("worker_shapes", answer.types.n_enumerated)
-            .hint(format!(
-                "allow a longer {name} ({flag} {eased} suffices for one request at a time), or name faster devices"
-            )),
-    )
+    let n_devices = setting.asked.most_devices.unwrap_or(setting.n_devices() as u64);
+    let mut ways: Vec<_> = late(Role::Aggregated).map(|(_, alone_s)| alone_s).collect();
+    let [prefill, decode] = [Role::Prefill, Role::Decode].map(able);
+    for (n_prefill, [ttft_s, _]) in prefill {
+        let fit = decode.iter().filter(|(n_decode, _)| n_prefill + n_decode <= n_devices);
+        ways.extend(fit.map(|(_, [_, tpot_s])| [ttft_s, *tpot_s]));
+    }
+    ways
 }
 
 /// The devices serve less than the rate.

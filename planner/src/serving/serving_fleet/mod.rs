@@ -169,7 +169,10 @@ pub fn plan(
         }
         outcome = replayed::Outcome { n_rounds: outcome.n_rounds + next.n_rounds, ..next };
     }
-    bounded(&mut outcome.found, &rounds, (&program, &search.types.workers))?;
+    if let Some(relaxed) = rounds.relaxed(&program) {
+        let relaxed = fleet::solve(&relaxed, control).map_err(Refused::Fleet)?;
+        bound(&mut outcome.found, &program, relaxed);
+    }
     // Types that time left out are in no bound, nor those that the mean of lengths leaves out of a percentile.
     let is_mean = question.promises.statistic == Statistic::Mean;
     if control.stop().is_some() || !is_mean && question.mix.len() > 1 {
@@ -186,24 +189,6 @@ pub fn plan(
         n_rounds: outcome.n_rounds,
         bytes_per_request: bytes,
     })
-}
-
-/// Gives a fleet the bound of rates before replays lowered them, or where that is not met of those that they clearly
-/// miss.
-fn bounded(
-    found: &mut Found,
-    rounds: &replayed::Rounds<'_, '_>,
-    of: (&fleet::Question, &[Worker]),
-) -> Result<(), Refused> {
-    let Some(relaxed) = rounds.relaxed(of.0) else { return Ok(()) };
-    let solved = |of| fleet::solve(of, rounds.control).map_err(Refused::Fleet);
-    bound(found, of.0, solved(&relaxed)?);
-    if found.verdict == Verdict::Open
-        && let Some(tightened) = rounds.tightened(of, &relaxed)
-    {
-        bound(found, of.0, solved(&tightened)?);
-    }
-    Ok(())
 }
 
 /// Gives a fleet the bound of a program that admits more.

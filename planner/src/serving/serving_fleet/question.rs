@@ -327,13 +327,13 @@ pub enum Reason {
     Engine(&'static str),
     /// TTFT is above the promise with one request under way.
     Ttft {
-        /// Seconds.
-        seconds: f64,
+        /// TTFT and TPOT of this request, seconds.
+        alone_s: [f64; 2],
     },
     /// TPOT is above the promise with one request under way.
     Tpot {
-        /// Seconds.
-        seconds: f64,
+        /// TTFT and TPOT of this request, seconds.
+        alone_s: [f64; 2],
     },
     /// Smaller workers in its place serve at least as much within the promises.
     Dominated {

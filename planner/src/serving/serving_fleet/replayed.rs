@@ -22,10 +22,10 @@ const MOST_ROUNDS: usize = 32;
 /// Load at most, of what a worker does whose queue never empties: nearer to it a queue that a replay does not
 /// see may last for ever.
 const MOST_LOAD: f64 = 0.92;
-/// Parts of a rate that misses a promise that are tried, and halvings between the first that will do and the
-/// one before.
+/// Parts of a rate that misses a promise that are tried, and how much greater than one that will do the least is that
+/// will not.
 const PARTS: [f64; 12] = [0.97, 0.94, 0.9, 0.85, 0.75, 0.6, 0.4, 0.2, 0.1, 0.05, 0.025, 0.0125];
-const HALVINGS: usize = 2;
+const GRAIN: f64 = 1.01;
 /// Share of a promise that replays must keep.
 const KEPT: f64 = 0.99;
 /// Part of a replay that shows by which factor a percentile is clearly missed.
@@ -35,9 +35,6 @@ pub(super) const CLEARLY: f64 = 1.3;
 /// promise.
 const RUNS: u64 = 6;
 const ERRORS: f64 = 3.0;
-/// Parts of a rate that replays keep that are looked at for one that they clearly miss: two steps of settings (1.1 %)
-/// above it at least.
-const ABOVE_KEPT: [f64; 7] = [1.0225, 1.03, 1.04, 1.06, 1.1, 1.2, 1.5];
 
 /// TTFT and TPOT of a type that no fleet is to have.
 const LEFT_OUT: (f64, f64) = (f64::MAX, f64::MAX);
@@ -101,7 +98,7 @@ pub struct Replayed {
 pub(super) struct Rounds<'q, 'p> {
     pub(super) question: &'q Question<'q>,
     pub(super) price: &'q Price<'p>,
-    pub(super) control: &'q Control,
+    control: &'q Control,
     pub(super) seed: u64,
     /// By number of a type what a batch of it does whose queue never empties, requests/s.
     capacities: RefCell<BTreeMap<usize, Result<f64, Fault>>>,
@@ -186,36 +183,6 @@ impl<'q, 'p> Rounds<'q, 'p> {
         let mut relaxed = program.clone();
         lowered.iter().for_each(|(at, first)| relaxed.types[*at] = *first);
         (!lowered.is_empty()).then_some(relaxed)
-    }
-
-    /// The same with rates that replays clearly miss, none nearer to what is kept than steps of settings are. None for
-    /// percentiles: these differ much by settings, and by arrivals.
-    pub(super) fn tightened(
-        &self,
-        (program, workers): (&fleet::Question, &[Worker]),
-        relaxed: &fleet::Question,
-    ) -> Option<fleet::Question> {
-        (self.question.promises.statistic == Statistic::Mean).then_some(())?;
-        let mut tightened = relaxed.clone();
-        for at in self.lowered.borrow().keys() {
-            let (kept_per_s, first) = (replayed_per_s(&program.types[*at]), relaxed.types[*at]);
-            let rates = ABOVE_KEPT.iter().map(|part| part * kept_per_s);
-            for rate in rates.take_while(|rate| *rate > 0.0 && *rate < first.rate()) {
-                if self.clearly_misses((*at, &workers[*at]), rate).ok()? {
-                    tightened.types[*at].efficiency = rate / first.requests_per_s;
-                    break;
-                }
-            }
-        }
-        Some(tightened)
-    }
-
-    /// Whether replays of a type miss what is promised by more than three standard errors.
-    fn clearly_misses(&self, worker: (usize, &Worker), rate: f64) -> Result<bool, Stopped> {
-        let of = self.latencies(worker, rate, None)?;
-        let promises = self.promises(worker.1).times(1.0 / KEPT);
-        let lower = |of: Latencies| [0, 1].map(|at| 2.0 * of.seconds[at] - of.upper_s[at]);
-        Ok(of.map_or(true, |of| !promises.admit(lower(of))))
     }
 
     /// Each type of a plan at its share.
@@ -423,8 +390,7 @@ impl<'q, 'p> Rounds<'q, 'p> {
             high = part;
         }
         let Some(mut low) = low else { return Ok(None) };
-        let n_halvings = if low < high { HALVINGS } else { 0 };
-        for _ in 0..n_halvings {
+        while high > GRAIN * low {
             let middle = f64::midpoint(low, high);
             if keeps(middle)? { low = middle } else { high = middle }
         }

@@ -366,12 +366,13 @@ impl Candidate<'_> {
 }
 
 /// Which promise a request that is alone breaks.
-fn broken(promises: &Promises, [ttft_s, tpot_s]: [f64; 2]) -> Result<(), Reason> {
-    if promises.ttft_s.is_some_and(|most| ttft_s > most) {
-        return Err(Reason::Ttft { seconds: ttft_s });
+fn broken(promises: &Promises, alone_s: [f64; 2]) -> Result<(), Reason> {
+    let is_above = |at: usize, most: Option<f64>| most.is_some_and(|most| alone_s[at] > most);
+    if is_above(0, promises.ttft_s) {
+        return Err(Reason::Ttft { alone_s });
     }
-    if promises.tpot_s.is_some_and(|most| tpot_s > most) {
-        return Err(Reason::Tpot { seconds: tpot_s });
+    if is_above(1, promises.tpot_s) {
+        return Err(Reason::Tpot { alone_s });
     }
     Ok(())
 }
