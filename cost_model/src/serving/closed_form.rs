@@ -263,8 +263,21 @@ pub fn at_rate(
         }
     };
     let (tpot_s, steps_s) = worker.tokens_s(&after, token_s);
-    let most_s = full.tpot_s.max(token_s);
-    let (tpot_s, steps_s) = (tpot_s.min(most_s), steps_s.min(most_s * worker.n_steps));
+    let fewer = match worker.is_mixed() && worker.n_steps > 0.0 {
+        true => {
+            let prompts = 1.0 - field.seconds[0] / token_s;
+            fewer_prompts(rate * steps_s, worker.most_running - 1.0, prompts)
+        }
+        false => 1.0,
+    };
+    // No longer than where all places are taken.
+    let most_s = match worker.is_mixed() && fewer * tpot_s.min(token_s) > full.tpot_s {
+        true => token_s.min(drawn(&worker, worker.most_running)?.tpot_s),
+        false => token_s,
+    };
+    let most_s = full.tpot_s.max(most_s);
+    let tpot_s = (fewer * tpot_s).min(most_s);
+    let steps_s = (fewer * steps_s).min(most_s * worker.n_steps);
     let latency_s = ttft_s + steps_s;
     let n_iterations = steps_s / busy.iteration_s;
     Ok(Steady {
@@ -276,6 +289,37 @@ pub fn at_rate(
         tpot_s: if worker.n_steps > 0.0 { tpot_s } else { 0.0 },
         latency_s,
     })
+}
+
+/// Seconds for which a request decodes, over those for which it does where so many requests come meanwhile (Poisson)
+/// and the prompts of all of them take a share of its time: no more of them start than there are other places.
+fn fewer_prompts(n_come: f64, n_places: f64, share: f64) -> f64 {
+    let mut all = 1.0;
+    for _ in 0..MOST_SHORTER {
+        let n_start = lesser(n_come * all, n_places);
+        let next = 1.0 - share + share * n_start / n_come;
+        let is_near = all - next < SHORTER;
+        all = next;
+        if is_near {
+            break;
+        }
+    }
+    all
+}
+
+/// Mean of the lesser of a Poisson number and of one that is given.
+fn lesser(mean: f64, most: f64) -> f64 {
+    let mut chance = (-mean).exp();
+    if mean + BEYOND * mean.sqrt() < most || chance <= 0.0 {
+        return mean.min(most);
+    }
+    let (mut beyond, mut sum) = (1.0, 0.0);
+    for at in 1..=most as u64 {
+        beyond -= chance;
+        sum += beyond;
+        chance *= mean / at as f64;
+    }
+    sum
 }
 
 /// Iterations beside `n` requests that decode.
@@ -349,6 +393,11 @@ struct Decoding {
     wait_s: f64,
 }
 
+/// Turns of a stay that shrinks, and by how little it is near enough.
+const MOST_SHORTER: usize = 32;
+const SHORTER: f64 = 1e-6;
+/// Standard deviations beyond which a Poisson number is never.
+const BEYOND: f64 = 8.0;
 /// Share of the time in which all places are taken that adds too little to a mean.
 const NEGLIGIBLE: f64 = 1e-3;
 /// Running requests that are told apart.

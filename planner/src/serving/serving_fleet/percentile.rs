@@ -5,7 +5,7 @@ use cost_model::serving::IterationTime;
 
 use super::question::Promises;
 use super::replayed::{CLEARLY, Rounds, SHORT, Stopped};
-use super::size::{Candidate, Room, Sized};
+use super::size::{Candidate, MOST_LOAD, Room, Sized};
 use super::stream::{Stream, lengths, share};
 use super::types::Worker;
 use crate::serving::fleet::Role;
@@ -158,6 +158,9 @@ impl Settings<'_, '_, '_> {
         let rate = self.of_batch(stream, rate);
         let Ok((means, n)) = stream.steady(mix, rate, self.price) else { return Ok(Look::Late) };
         let Ok(most_per_s) = stream.most_per_s(mix, self.price) else { return Ok(Look::Late) };
+        if rate > MOST_LOAD * most_per_s {
+            return Ok(Look::Late);
+        }
         // A decode worker's TPOT has the wait for a place.
         let is_full = (stream.scheduler.max_num_seqs as f64) < n + DEVIATIONS * n.sqrt();
         let says = |seconds| match self.says(seconds) {
@@ -170,7 +173,7 @@ impl Settings<'_, '_, '_> {
             return Ok(look);
         }
         let statistic = question.promises.statistic;
-        let n = stream.n_replayed((rate / most_per_s).min(0.92), statistic);
+        let n = stream.n_replayed(rate / most_per_s, statistic);
         let replayed = |n| {
             let of = (rate, n, self.rounds.seed);
             stream.replayed(mix, of, statistic, self.price, &mut |_| ())

@@ -17,7 +17,7 @@ use crate::serving::fleet::Role;
 /// never moves them.
 const PARTS: f64 = 256.0;
 /// Load at most where no promise bounds it.
-const MOST_LOAD: f64 = 0.9;
+pub(super) const MOST_LOAD: f64 = 0.9;
 /// Rates that are looked at reach down by so many powers of two.
 const DEEPEST: f64 = 16.0;
 /// Running requests at most are powers of two of so many parts of one (9 % apart), so that a worker with more
