@@ -7,6 +7,7 @@
 //! prompt's own iterations; of an engine that is ahead, one iteration more, but where nothing decodes: there
 //! first tokens come up to 18 % later in 19 of 20 draws. Where no place is left, requests wait for one: how often
 //! hangs on how much their number varies (`Worker::spread`), how long on how the lengths do (`Worker::variation`).
+//! Between the tokens of a request no more prompts come than there are other places.
 //! Preemptions are left out: KV blocks bound the running requests by what they hold in the mean.
 
 mod chain;
@@ -262,22 +263,8 @@ pub fn at_rate(
             vec![field.seconds[0] + behind * prompt_s / (1.0 - rate * prompt_s).max(1e-9)]
         }
     };
-    let (tpot_s, steps_s) = worker.tokens_s(&after, token_s);
-    let fewer = match worker.is_mixed() && worker.n_steps > 0.0 {
-        true => {
-            let prompts = 1.0 - field.seconds[0] / token_s;
-            fewer_prompts(rate * steps_s, worker.most_running - 1.0, prompts)
-        }
-        false => 1.0,
-    };
-    // No longer than where all places are taken.
-    let most_s = match worker.is_mixed() && fewer * tpot_s.min(token_s) > full.tpot_s {
-        true => token_s.min(drawn(&worker, worker.most_running)?.tpot_s),
-        false => token_s,
-    };
-    let most_s = full.tpot_s.max(most_s);
-    let tpot_s = (fewer * tpot_s).min(most_s);
-    let steps_s = (fewer * steps_s).min(most_s * worker.n_steps);
+    let alone = field.seconds[0] / token_s;
+    let (tpot_s, steps_s) = tokens(&worker, (rate, full.tpot_s), (&after, token_s, alone))?;
     let latency_s = ttft_s + steps_s;
     let n_iterations = steps_s / busy.iteration_s;
     Ok(Steady {
@@ -289,6 +276,27 @@ pub fn at_rate(
         tpot_s: if worker.n_steps > 0.0 { tpot_s } else { 0.0 },
         latency_s,
     })
+}
+
+/// Seconds between tokens and of all steps, where the first iterations after a prompt take `after` and later ones
+/// `token_s`, of which prompts leave a share. With all places taken in step, `full_s`.
+fn tokens(
+    worker: &Worker,
+    (rate, full_s): (f64, f64),
+    (after, token_s, alone): (&[f64], f64, f64),
+) -> Result<(f64, f64), Fault> {
+    let (tpot_s, steps_s) = worker.tokens_s(after, token_s);
+    if !worker.is_mixed() || worker.n_steps <= 0.0 {
+        let most_s = full_s.max(token_s);
+        return Ok((tpot_s.min(most_s), steps_s.min(most_s * worker.n_steps)));
+    }
+    let fewer = fewer_prompts(rate * steps_s, worker.most_running - 1.0, 1.0 - alone);
+    // No longer than where all places are taken.
+    let most_s = match fewer * tpot_s.min(token_s) > full_s {
+        true => full_s.max(token_s.min(drawn(worker, worker.most_running)?.tpot_s)),
+        false => full_s.max(token_s),
+    };
+    Ok(((fewer * tpot_s).min(most_s), (fewer * steps_s).min(most_s * worker.n_steps)))
 }
 
 /// Seconds for which a request decodes, over those for which it does where so many requests come meanwhile (Poisson)
