@@ -30,7 +30,7 @@ ABSENT = {
     "vllm": [
         "vllm.ir", "vllm.kernels", "vllm.distributed", "vllm.model_executor.layers", "vllm.model_executor.models",
         "vllm.v1.attention", "vllm._custom_ops", "torch", "transformers", "triton", "tokenizers", "sentencepiece",
-        "fastapi", "aiohttp", "openai", "tiktoken", "PIL", "cachetools", "blake3", "uvicorn", "starlette",
+        "fastapi", "aiohttp", "openai", "tiktoken", "PIL", "cachetools", "cbor2", "blake3", "uvicorn", "starlette",
         "openai_harmony", "mistral_common", "xgrammar", "llguidance", "outlines_core", "lark", "gguf",
         "compressed_tensors", "msgpack", "prometheus_client", "watchfiles", "pybase64", "cpuinfo", "pynvml", "ray",
         "numba", "cv2", "depyf", "einops", "safetensors", "model_hosting_container_standards", "anthropic", "mcp",

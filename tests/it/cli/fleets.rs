@@ -514,6 +514,11 @@ fn requests_of_one_token_are_served() {
     folder.run(&format!("{asked} --output-tokens 1")).exits(0);
     assert!(workers(&folder.json("plan.json")).iter().all(|worker| worker["tpot_s"].is_null()));
     folder.run("verify plan.json").exits(0);
+    let concurrent = asked.replace("--rate", "--concurrency") + " --output-tokens 1";
+    let talk = folder.run(&concurrent).exits(0).talk();
+    assert!(!talk.contains("TPOT"), "{talk}");
+    let talk = folder.run(&format!("{asked} --output-tokens 1 --tpot 30ms")).exits(2).talk();
+    assert!(talk.contains("`--tpot` limits the time between tokens"), "{talk}");
 }
 
 /// A fleet is the same, to the byte, each time.

@@ -13,6 +13,7 @@ use super::suffices::Suffices;
 use super::words::{self, degrees, four_digits, latency, per_second};
 use crate::answer::nothing_fits::exceeded;
 use crate::inputs::load;
+use crate::request::serving::ServingMode;
 
 /// How much above the least that can be kept a hinted promise is.
 const EASED: f64 = 1.05;
@@ -92,10 +93,18 @@ fn too_large(setting: &Setting, short: &Shortfall) -> Diagnostic {
     match &short.smallest {
         Some((devices, shape)) => {
             let fact = format!("{devices} x {} ({})", pool.kind, degrees(shape));
-            let most = setting.asked.most_devices.filter(|most| most < &u64::from(*devices));
-            let limit = most.map_or(String::new(), |_| format!(": state --devices {devices}"));
+            let n_here: usize = pool.hosts.iter().map(Vec::len).sum();
+            let is_limited = setting.asked.most_devices.is_some_and(|n| n < u64::from(*devices));
+            let limit = match is_limited && n_here >= *devices as usize {
+                true => format!(": state --devices {devices}"),
+                false => String::new(),
+            };
+            let workers = match setting.asked.mode {
+                ServingMode::Disaggregated => "; prefill and decode workers take as many each",
+                _ => "",
+            };
             error.fact("smallest", fact).hint(format!(
-                "{devices} devices of this kind fit the model and one request{limit}"
+                "{devices} devices of this kind fit the model and one request{limit}{workers}"
             ))
         }
         None => {
@@ -292,7 +301,7 @@ fn too_few(
     let within = within(setting);
     let shown = if is_bound { four_digits(served, f64::ceil) } else { per_second(served) };
     let asked = match (traffic.rate, traffic.concurrency) {
-        (None, Some(n)) => format!("{shown} requests/s, and {n} concurrent requests make more"),
+        (None, Some(n)) => format!("{shown} requests/s, and keeping {n} in flight takes more"),
         (rate, _) => format!("{shown} of {} requests/s", per_second(rate.unwrap_or(0.0))),
     };
     let message = match served > 0.0 {
@@ -326,10 +335,11 @@ fn too_few(
 /// Whether the devices serve less than the rate whatever the fleet.
 fn is_impossible(setting: &Setting, answer: &Answer, most: Option<&Suffices>) -> bool {
     let traffic = &setting.asked.traffic;
-    // How long the slowest requests wait is an estimate until a fleet is replayed, and a file's arrivals are no Poisson
-    // process.
+    // How long the slowest requests wait is an estimate until a fleet is replayed, arrivals of a file are no Poisson
+    // process, and of a concurrency some rates are tried.
     let is_estimated = matches!(setting.asked.promises.statistic, Statistic::Percentile(_))
-        || traffic.log.is_some();
+        || traffic.log.is_some()
+        || traffic.concurrency.is_some();
     let bound_per_s = most.and_then(|most| most.bound_per_s);
     let is_far = traffic.rate.zip(bound_per_s).is_none_or(|(rate, bound)| rate > FAR * bound);
     answer.found.verdict == Verdict::Infeasible && !is_estimated && is_far

@@ -420,7 +420,12 @@ fn of(request: &PlanRequest) -> Result<(Asked, Option<Diagnostic>), Diagnostic> 
         return Err(Diagnostic::usage("promise", format!("`{flag}` needs a time above 0"))
             .hint(format!("state one, such as {flag} 50ms, or leave it out")));
     }
-    let (promises, noted) = promises(request);
+    let has_steps = traffic.mean_tokens()[1] > 1.0;
+    if serving.tpot.is_some() && !has_steps {
+        let message = "`--tpot` limits the time between tokens, and requests have one token out";
+        return Err(Diagnostic::usage("promise", message).hint("leave it out, or state --ttft"));
+    }
+    let (promises, noted) = promises(request, has_steps);
     let (lengths, mut missing) = unstated.unzip();
     if noted.is_some() {
         missing.get_or_insert_default().push("--tpot");
@@ -455,14 +460,15 @@ fn of(request: &PlanRequest) -> Result<(Asked, Option<Diagnostic>), Diagnostic> 
     Ok((asked, warning))
 }
 
-/// Latencies; a TPOT is assumed where neither a rate nor a latency of tokens limits the batch.
-fn promises(request: &PlanRequest) -> (Promises, Option<String>) {
+/// Latencies; a TPOT is assumed where neither a rate nor a latency of tokens limits the batch, if there are any.
+fn promises(request: &PlanRequest, has_steps: bool) -> (Promises, Option<String>) {
     let serving = &request.serving;
     let [ttft_s, tpot_s] =
         [serving.ttft, serving.tpot].map(|time| time.map(|time| time.as_secs_f64()));
     let percentile = serving.percentile.map(|percent| percent.0);
     let statistic = percentile.map_or(Statistic::Mean, Statistic::Percentile);
-    let is_open = tpot_s.is_none()
+    let is_open = has_steps
+        && tpot_s.is_none()
         && serving.rate.is_none()
         && serving.requests.is_none()
         && serving.request_latency.is_none();

@@ -19,6 +19,8 @@ const MOST_EASED: f64 = 1.6;
 const N_EASED: usize = 5;
 /// Fleets that are looked at for a concurrency, and how much above it the last one may be.
 const MOST_RATES: usize = 8;
+/// How long a request of one token may stay where its TTFT has no limit.
+const UNLIMITED_S: f64 = 60.0;
 const ABOVE: f64 = 1.02;
 /// How much more than a concurrency is searched for: replays of a plan were seen to count 0.3 % fewer requests under way
 /// than those of its search.
@@ -255,7 +257,9 @@ fn at_rates(
     let [_, n_output] = asked.traffic.mean_tokens();
     let Promises { ttft_s, tpot_s, .. } = question.promises;
     let promised_s = ttft_s.unwrap_or(0.0) + (n_output - 1.0) * tpot_s.unwrap_or(USUAL_TPOT_S);
-    let stay_s = asked.latency_s.map_or(promised_s, |most| most.min(promised_s));
+    // Without any limit the first rate is a low one, and how many are under way at it says the next.
+    let limit_s = Some(promised_s).filter(|seconds| *seconds > 0.0).unwrap_or(UNLIMITED_S);
+    let stay_s = asked.latency_s.map_or(limit_s, |most| most.min(limit_s));
     let mut rate = n / stay_s.max(1e-3);
     // Rates at which fewer, and as many, are under way.
     let (mut low, mut high): (Option<f64>, Option<f64>) = (None, None);
