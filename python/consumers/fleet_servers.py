@@ -30,13 +30,13 @@ ABSENT = {
     "vllm": [
         "vllm.ir", "vllm.kernels", "vllm.distributed", "vllm.model_executor.layers", "vllm.model_executor.models",
         "vllm.v1.attention", "vllm._custom_ops", "torch", "transformers", "triton", "tokenizers", "sentencepiece",
-        "fastapi", "aiohttp", "openai", "tiktoken", "PIL", "cachetools", "cbor2", "blake3", "uvicorn", "starlette",
+        "fastapi", "aiohttp", "openai", "tiktoken", "PIL", "cachetools", "blake3", "uvicorn", "starlette",
         "openai_harmony", "mistral_common", "xgrammar", "llguidance", "outlines_core", "lark", "gguf",
         "compressed_tensors", "msgpack", "prometheus_client", "watchfiles", "pybase64", "cpuinfo", "pynvml", "ray",
         "numba", "cv2", "depyf", "einops", "safetensors", "model_hosting_container_standards", "anthropic", "mcp",
         "setproctitle", "ijson", "flashinfer", "diskcache", "partial_json_parser", "torchvision", "scipy",
         "opentelemetry", "prometheus_fastapi_instrumentator", "soundfile", "lm_format_enforcer", "tqdm", "six", "av",
-        "nixl", "supervisor",
+        "nixl", "supervisor", "cbor2", "zmq", "msgspec", "cloudpickle", "uvloop",
     ],
     "sglang": [
         "sglang.srt.layers", "sglang.kernels", "sglang.srt.distributed", "torch", "transformers", "triton", "torchao",
