@@ -44,7 +44,7 @@ ABSENT = {
         "flashinfer", "aiohttp", "pybase64", "soundfile", "compressed_tensors", "torchaudio", "partial_json_parser",
         "einops", "interegular", "modelscope", "gguf", "dill", "decord", "safetensors", "diffusers", "openai",
         "tiktoken", "starlette", "uvloop", "zmq", "psutil", "pynvml", "py_spy", "timm", "sgl_kernel_npu", "cuda",
-        "torch_memory_saver", "tvm_ffi", "cutlass",
+        "torch_memory_saver", "tvm_ffi", "cutlass", "orjson",
     ],
 }  # fmt: skip
 STAND_IN = """#!/bin/sh
