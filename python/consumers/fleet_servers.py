@@ -36,7 +36,7 @@ ABSENT = {
         "numba", "cv2", "depyf", "einops", "safetensors", "model_hosting_container_standards", "anthropic", "mcp",
         "setproctitle", "ijson", "flashinfer", "diskcache", "partial_json_parser", "torchvision", "scipy",
         "opentelemetry", "prometheus_fastapi_instrumentator", "soundfile", "lm_format_enforcer", "tqdm", "six", "av",
-        "nixl", "supervisor", "cbor2", "zmq", "msgspec", "cloudpickle", "uvloop",
+        "nixl", "supervisor", "cbor2", "zmq", "cloudpickle", "uvloop",
     ],
     "sglang": [
         "sglang.srt.layers", "sglang.kernels", "sglang.srt.distributed", "torch", "transformers", "triton", "torchao",

@@ -286,16 +286,17 @@ fn tokens(
     (after, token_s, alone): (&[f64], f64, f64),
 ) -> Result<(f64, f64), Fault> {
     let (tpot_s, steps_s) = worker.tokens_s(after, token_s);
-    if !worker.is_mixed() || worker.n_steps <= 0.0 {
-        let most_s = full_s.max(token_s);
-        return Ok((tpot_s.min(most_s), steps_s.min(most_s * worker.n_steps)));
-    }
-    let fewer = fewer_prompts(rate * steps_s, worker.most_running - 1.0, 1.0 - alone);
-    // No longer than where all places are taken.
-    let most_s = match fewer * tpot_s.min(token_s) > full_s {
-        true => full_s.max(token_s.min(drawn(worker, worker.most_running)?.tpot_s)),
-        false => full_s.max(token_s),
+    let is_interrupted = worker.is_mixed() && worker.n_steps > 0.0;
+    let fewer = match is_interrupted {
+        true => fewer_prompts(rate * steps_s, worker.most_running - 1.0, 1.0 - alone),
+        false => 1.0,
     };
+    // No longer than where all places are taken.
+    let most_s = match is_interrupted && fewer * tpot_s.min(token_s) > full_s {
+        true => token_s.min(drawn(worker, worker.most_running)?.tpot_s),
+        false => token_s,
+    };
+    let most_s = full_s.max(most_s);
     Ok(((fewer * tpot_s).min(most_s), (fewer * steps_s).min(most_s * worker.n_steps)))
 }
 

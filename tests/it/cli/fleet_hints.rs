@@ -98,7 +98,7 @@ fn limits_that_suffice_do() {
     }
 }
 
-/// A request latency is missed, not the TTFT of workers that the tensor parallelism with which it is met leaves out.
+/// A request latency that is missed is named, not a TTFT that TP 8 meets and smaller workers miss.
 #[test]
 fn what_is_missed_is_named() {
     let folder = folder();
