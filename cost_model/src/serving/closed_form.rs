@@ -251,10 +251,13 @@ pub fn at_rate(
     let slot_s = decoding.slot_s(&worker)?;
     let ttft_s =
         decoding.empty * idle.ttft_s + (1.0 - decoding.empty - decoding.full) * busy_s + slot_s;
+    let token_s = field.token_s(&busy);
+    let alone = field.seconds[0] / token_s;
+    let more_s = decoding.more_s(&worker, rate, (token_s, alone));
+    let (field, token_s) = (field.longer(more_s), token_s + more_s / alone);
     // Who has just been computed decodes beside the prompts that came meanwhile, or after them; up to what a
     // worker with no place left sees.
     let ends = [(&idle, decoding.empty), (&busy, 1.0 - decoding.empty)];
-    let token_s = field.token_s(&busy);
     let after = match worker.is_mixed() {
         true => field.prompts(arriving, false).after(ends, token_s, worker.steps()),
         false => {
@@ -263,7 +266,6 @@ pub fn at_rate(
             vec![field.seconds[0] + behind * prompt_s / (1.0 - rate * prompt_s).max(1e-9)]
         }
     };
-    let alone = field.seconds[0] / token_s;
     let (tpot_s, steps_s) = tokens(&worker, (rate, full.tpot_s), (&after, token_s, alone))?;
     let latency_s = ttft_s + steps_s;
     let n_iterations = steps_s / busy.iteration_s;
@@ -292,7 +294,7 @@ fn tokens(
         false => 1.0,
     };
     // No longer than where all places are taken.
-    let most_s = match is_interrupted && fewer * tpot_s.min(token_s) > full_s {
+    let most_s = match is_interrupted && token_s.min(fewer * tpot_s) > full_s {
         true => token_s.min(drawn(worker, worker.most_running)?.tpot_s),
         false => token_s,
     };
@@ -303,9 +305,10 @@ fn tokens(
 /// Seconds for which a request decodes, over those for which it does where so many requests come meanwhile (Poisson)
 /// and the prompts of all of them take a share of its time: no more of them start than there are other places.
 fn fewer_prompts(n_come: f64, n_places: f64, share: f64) -> f64 {
+    let spread = batch(1.0 - share);
     let mut all = 1.0;
     for _ in 0..MOST_SHORTER {
-        let n_start = lesser(n_come * all, n_places);
+        let n_start = lesser(n_come * all, n_places, spread);
         let next = 1.0 - share + share * n_start / n_come;
         let is_near = all - next < SHORTER;
         all = next;
@@ -316,17 +319,26 @@ fn fewer_prompts(n_come: f64, n_places: f64, share: f64) -> f64 {
     all
 }
 
-/// Mean of the lesser of a Poisson number and of one that is given.
-fn lesser(mean: f64, most: f64) -> f64 {
-    let mut chance = (-mean).exp();
-    if mean + BEYOND * mean.sqrt() < most || chance <= 0.0 {
+/// Requests that begin to decode together with one that is drawn, itself included, where prompts leave a share of
+/// the time to plain steps: prompts that come while others are computed go on before steps do, and so do as many as a
+/// busy period of prompts brings (of Borel's distribution, by its requests).
+fn batch(alone: f64) -> f64 {
+    alone.powi(-2).max(1.0)
+}
+
+/// Mean of the lesser of a number and of one that is given: a Poisson number, or one that varies `spread` times as
+/// much about its mean (negative binomial).
+fn lesser(mean: f64, most: f64, spread: f64) -> f64 {
+    let more = spread - 1.0;
+    let mut chance = if more > 1e-6 { (-mean * spread.ln() / more).exp() } else { (-mean).exp() };
+    if mean + BEYOND * (mean * spread).sqrt() < most || chance <= 0.0 {
         return mean.min(most);
     }
     let (mut beyond, mut sum) = (1.0, 0.0);
-    for at in 1..=most as u64 {
+    for at in 0..most as u64 {
         beyond -= chance;
         sum += beyond;
-        chance *= mean / at as f64;
+        chance *= (mean + at as f64 * more) / (spread * (at + 1) as f64);
     }
     sum
 }
@@ -367,6 +379,12 @@ impl<'a> Field<'a> {
         Ok(Self { worker, seconds, sizes: sizes.collect() })
     }
 
+    /// Each iteration takes so much longer.
+    fn longer(mut self, more_s: f64) -> Self {
+        self.seconds.iter_mut().for_each(|seconds| *seconds += more_s);
+        self
+    }
+
     fn prompts(&self, arriving: Arriving, is_idle: bool) -> Prompts<'_> {
         let is_mixed = self.worker.is_mixed();
         Prompts { seconds: &self.seconds, arriving, sizes: &self.sizes, is_idle, is_mixed }
@@ -400,8 +418,11 @@ struct Decoding {
     full: f64,
     /// Mean wait for a place, of all requests.
     wait_s: f64,
+    steps: Steps,
 }
 
+/// Turns of a number that what it makes longer makes greater.
+const MOST_TURNS: usize = 4;
 /// Turns of a stay that shrinks, and by how little it is near enough.
 const MOST_SHORTER: usize = 32;
 const SHORTER: f64 = 1e-6;
@@ -414,7 +435,8 @@ const LARGEST: f64 = 4_096.0;
 
 impl Decoding {
     /// All answers have one token.
-    const NONE: Self = Self { empty: 1.0, n_busy: 1.0, full: 0.0, wait_s: 0.0 };
+    const NONE: Self =
+        Self { empty: 1.0, n_busy: 1.0, full: 0.0, wait_s: 0.0, steps: Steps(Vec::new()) };
 
     /// Each of `j` requests stays for its steps and for what the prompts of all `j` take. As prompts
     /// interrupt and steps are shared, the probability of `j` is that of `j - 1` times the arrivals
@@ -463,7 +485,23 @@ impl Decoding {
                 .filter(|full| *full > NEGLIGIBLE)
                 .unwrap_or_default(),
             wait_s: waiting / (1.0 - load) / total * longer / rate,
+            steps,
         })
+    }
+
+    /// Seconds by which a step of a request takes longer than with as many as decode in the mean of the time: it
+    /// decodes beside all that come while it does (Poisson; of those that share, each step sees as many as an
+    /// arrival) and beside those that began with it.
+    fn more_s(&self, worker: &Worker, rate: f64, (token_s, alone): (f64, f64)) -> f64 {
+        if self.steps.0.is_empty() {
+            return 0.0;
+        }
+        let (least_s, mut more_s) = (self.steps.seconds(self.n_busy), 0.0);
+        for _ in 0..MOST_TURNS {
+            let n_come = rate * worker.n_steps * (token_s + more_s / alone);
+            more_s = self.steps.seconds(1.0 + worker.n_others(n_come, alone)) - least_s;
+        }
+        more_s
     }
 
     /// What waiting for a place adds to the mean time to the first token: who has waited starts where another

@@ -189,7 +189,7 @@ fn errors_at(case: &Case, (load, seed): (f64, u64), times: usize) -> [f64; 2] {
 }
 
 /// Of 1,000 draws, at 5 to 80 % of the capacity: first tokens within 15 % in 999 of 1,000, times between
-/// tokens in 97 of 100. Means that are off by more are taken again over eight times as many requests.
+/// tokens in 99 of 100. Means that are off by more are taken again over eight times as many requests.
 #[test]
 #[allow(clippy::print_stdout, reason = "shows the cases")]
 fn the_replay_agrees_at_a_rate() {
@@ -212,11 +212,37 @@ fn the_replay_agrees_at_a_rate() {
     show("TPOT at a rate", &tokens, 0.15);
     let worst = [0.5, 0.001, 0.0].map(|share| exceeded_by(&firsts, share));
     assert!(worst[0] < 0.01 && worst[1] < 0.15 && worst[2] < 0.2, "TTFT: {worst:?}");
-    let worst = [0.5, 0.03, 0.0].map(|share| exceeded_by(&tokens, share));
-    assert!(worst[0] < 0.015 && worst[1] < 0.15 && worst[2] < 0.5, "TPOT: {worst:?}");
+    let worst = [0.5, 0.1, 0.01, 0.0].map(|share| exceeded_by(&tokens, share));
+    assert!(worst[0] < 0.005 && worst[1] < 0.03 && worst[2] < 0.15, "TPOT: {worst:?}");
+    assert!(worst[3] < 0.4, "TPOT: {worst:?}");
 }
 
-/// Few places, at 30 to 70 % of the capacity: times between tokens within 10 % in 9 of 10 draws; of one request after
+/// Prompts of 1 to 5 iterations, at 10 to 80 % of the capacity: first tokens and times between tokens within 10 % in
+/// 95 of 100 draws.
+#[test]
+fn the_replay_agrees_on_long_prompts() {
+    let [mut firsts, mut tokens] = [Vec::new(), Vec::new()];
+    for seed in 0..200 {
+        let mut case = half_ahead(seed);
+        case.scheduler.mixing = Mixing::Mixed;
+        let random = &mut SmallRng::seed_from_u64(seed);
+        let load = 0.1 + 0.7 * random.random::<f64>();
+        let budget = case.scheduler.max_num_batched_tokens as f64;
+        for length in &mut case.mix {
+            length.n_input = (budget * 5_f64.powf(random.random())) as u32;
+        }
+        let [first, token] = errors_at(&case, (load, seed), 1);
+        firsts.push(first);
+        tokens.push(token);
+    }
+    for (name, errors) in [("TTFT", sorted(firsts)), ("TPOT", sorted(tokens))] {
+        show(&format!("{name}, long prompts"), &errors, 0.1);
+        let worst = [0.5, 0.05, 0.0].map(|share| exceeded_by(&errors, share));
+        assert!(worst[0] < 0.015 && worst[1] < 0.1 && worst[2] < 0.3, "{name}: {worst:?}");
+    }
+}
+
+/// Few places, at 30 to 70 % of the capacity: times between tokens within 6 % in 9 of 10 draws; of one request after
 /// the other they are those of a single one.
 #[test]
 fn the_replay_agrees_with_few_places() {
@@ -233,7 +259,7 @@ fn the_replay_agrees_with_few_places() {
         }
         let tokens = sorted(tokens);
         show(&format!("TPOT, {places} places"), &tokens, 0.1);
-        assert!(exceeded_by(&tokens, 0.5) < 0.01 && exceeded_by(&tokens, 0.1) < 0.1, "{places}");
+        assert!(exceeded_by(&tokens, 0.5) < 0.005 && exceeded_by(&tokens, 0.1) < 0.06, "{places}");
     }
 }
 

@@ -186,6 +186,26 @@ impl<'a> Worker<'a> {
         (if share > 0.0 { token_s / share } else { 0.0 }, all_s)
     }
 
+    /// Requests beside one in a step of it, where so many come while it decodes and prompts leave a share of the
+    /// time to plain steps. The others of its batch begin earlier or later by a third of it in the mean.
+    pub(super) fn n_others(&self, n_come: f64, alone: f64) -> f64 {
+        let batch = super::batch(alone);
+        let apart = (batch + 1.0) / 3.0 * self.n_new / self.room(0.0);
+        let others = (batch - 1.0) * self.overlap() / (1.0 + apart / self.n_steps);
+        super::lesser(n_come + others, self.most_running - 1.0, batch)
+    }
+
+    /// Share of a request's steps in which another one decodes that began with it.
+    fn overlap(&self) -> f64 {
+        let decoding = || self.classes.iter().filter(|class| class.n_steps > 0.0);
+        let total: f64 = decoding().map(|class| class.share).sum();
+        let with = |one: &Class| -> f64 {
+            let of = |other: &Class| other.share * (other.n_steps / one.n_steps).min(1.0);
+            one.share * decoding().map(of).sum::<f64>()
+        };
+        decoding().map(with).sum::<f64>() / (total * total)
+    }
+
     /// Mean and most decode steps of requests.
     pub(super) fn steps(&self) -> [f64; 2] {
         [self.n_steps, self.classes.iter().map(|class| class.n_steps).fold(0.0, f64::max)]
