@@ -203,18 +203,21 @@ impl Grid {
     }
 
     /// Number of axes.
+    #[inline]
     #[must_use]
     pub fn n_axes(&self) -> usize {
         self.levels.len()
     }
 
     /// Coordinates on an axis, parent by parent; those of the last axis are the points.
+    #[inline]
     #[must_use]
     pub fn positions(&self, axis: usize) -> &[u32] {
         self.levels.get(axis).map_or(&[], |level| &level.positions)
     }
 
     /// Range on the next axis of the children of a coordinate.
+    #[inline]
     #[must_use]
     pub fn below(&self, axis: usize, index: usize) -> Range<usize> {
         let first = &self.levels[axis].first;
@@ -222,12 +225,14 @@ impl Grid {
     }
 
     /// Seconds of a point.
+    #[inline]
     #[must_use]
     pub fn seconds(&self, point: usize) -> f64 {
         self.seconds[point]
     }
 
     /// Index of the source of a point.
+    #[inline]
     #[must_use]
     pub fn source(&self, point: usize) -> u16 {
         self.sources[point]
