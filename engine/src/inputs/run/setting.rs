@@ -416,7 +416,7 @@ impl Setting {
             Some([_, most]) if most > has => {
                 let message = format!("the cluster has {has} devices to use, fewer than {most}");
                 return Err(Diagnostic::usage("device-count", message)
-                    .hint("name at most as many with --devices"));
+                    .hint(format!("state --devices {has} at most")));
             }
             Some([least, most]) => device_counts(&(least..=most), per_host),
         };

@@ -11,7 +11,7 @@ use exporters::serving::fleet::FleetSource;
 use ir::diagnostic::Diagnostic;
 use ir::plan_kind::PlanKind;
 use planner::run::{Control, Limits};
-use planner::serving::fleet::Role;
+use planner::serving::fleet::{Objective, Role};
 use planner::serving::fleets::{FleetSearch, Fleets};
 use planner::serving::serving_fleet;
 use serde_json::json;
@@ -75,7 +75,8 @@ impl Kind for Fleet {
         let derived = decided::document(on.setting, on.judged, (algorithm, bound));
         let mut found = differences::of_plans(on.plan, &derived);
         if let (Some(proof), Some(bound)) = (proof, bound) {
-            found.extend(unproved(on, bound, proof));
+            let beyond = || beyond(on.setting, on.judged, bound);
+            found.extend(unproved(on, bound, proof).or_else(beyond));
         }
         found
     }
@@ -196,6 +197,20 @@ pub(super) fn stated(plan: &PlanDocument) -> Result<&FleetDocument, Diagnostic> 
     plan.fleet
         .as_deref()
         .ok_or_else(|| refused("the plan is of no fleet of serving workers", "give one that is"))
+}
+
+/// A bound that the fleet itself is better than.
+fn beyond(setting: &Setting, judged: &Judged, bound: f64) -> Option<Diagnostic> {
+    const SAME: f64 = 1e-9;
+    let (value, is_most) = match setting.asked.objective {
+        Objective::Throughput => (judged.requests_per_s, true),
+        Objective::FewestDevices => (judged.n_devices as f64, false),
+        Objective::LowestPrice => (judged.price_per_hour?, false),
+    };
+    let is_beyond =
+        if is_most { value > bound * (1.0 + SAME) } else { value < bound * (1.0 - SAME) };
+    is_beyond
+        .then(|| differences::difference("fleet.bound", &bound.to_string(), &value.to_string()))
 }
 
 /// A bound that the same search does not find again.

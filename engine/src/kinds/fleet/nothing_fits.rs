@@ -1,5 +1,6 @@
 //! Why there is no fleet: memory, a promise, or too few devices; and how much suffices.
 
+use cost_model::serving::arrivals::Length;
 use cost_model::serving::replay::Distribution;
 use ir::diagnostic::{Blame, Diagnostic};
 use ir::units::Bytes;
@@ -233,6 +234,13 @@ fn promised(setting: &Setting, answer: &Answer) -> Option<Diagnostic> {
     }
     let [stated, best, longer] = [stated, best, longer].map(|words| words.join(" and "));
     let message = format!("no worker meets {stated}: one request at a time has {best} at best");
+    // The same request has to be within its own limit too.
+    let n_steps = mean_steps(setting);
+    let request_s = |[ttft_s, tpot_s]: [f64; 2]| ttft_s + n_steps * tpot_s;
+    let late = setting.asked.latency_s.filter(|most| request_s(nearest) > *most);
+    let late =
+        late.map(|_| format!("--request-latency {}ms", (1e3 * request_s(nearest) * EASED).ceil()));
+    let flags: Vec<_> = flags.into_iter().chain(late).collect();
     let suffice = if flags.len() > 1 { "suffice" } else { "suffices" };
     let hint = format!(
         "allow a longer {longer} ({} {suffice} for one request at a time), or name faster devices",
@@ -244,6 +252,14 @@ fn promised(setting: &Setting, answer: &Answer) -> Option<Diagnostic> {
         .filter(|(_, missed)| missed.is_some())
         .fold(error, |error, ((name, seconds), _)| error.fact(name, seconds));
     Some(error.fact("worker_shapes", answer.types.n_enumerated).hint(hint))
+}
+
+/// Mean tokens after the first.
+fn mean_steps(setting: &Setting) -> f64 {
+    let lengths = &setting.asked.traffic.lengths;
+    let total: f64 = lengths.iter().map(|length| length.share).sum();
+    let of = |length: &Length| length.share / total * f64::from(length.n_output.saturating_sub(1));
+    lengths.iter().map(of).sum()
 }
 
 /// TTFT and TPOT of one request at a time where workers miss a limit: of each aggregated one, and of prefill and decode
@@ -360,17 +376,29 @@ fn without_enough(
     error: Diagnostic,
     (served, is_ended): (f64, bool),
 ) -> Diagnostic {
+    let traffic = &setting.asked.traffic;
+    let [less, less_or_more] = match (traffic.rate, traffic.concurrency) {
+        (None, None) => ["allow longer latencies", "allow longer latencies, or name more devices"],
+        (None, Some(_)) => [
+            "state a lower --concurrency, or allow longer latencies",
+            "state a lower --concurrency, allow longer latencies, or name more devices",
+        ],
+        (Some(_), _) => [
+            "state a lower --rate, or allow longer latencies",
+            "state a lower --rate, allow longer latencies, or name more devices",
+        ],
+    };
     if is_ended {
-        let hint = "raise --time-limit: the search for how many devices serve them ended with it";
-        return error.hint(hint).hint("state fewer requests, or allow longer latencies");
+        let hint = "how many devices serve them was not found in time: raise --time-limit";
+        return error.hint(hint).hint(less);
     }
     let error = match setting.pools.iter().any(Pool::is_apart) {
         true => error.hint("join the devices: state `scaleup` or `host` of nodes, and a `network`"),
         false => error,
     };
     error.hint(match served > 0.0 {
-        true => "state fewer requests, or allow longer latencies",
-        false => "state fewer requests, allow longer latencies, or name more devices",
+        true => less,
+        false => less_or_more,
     })
 }
 
@@ -398,13 +426,16 @@ fn sufficient(setting: &Setting, enough: &Suffices, n_devices: u64) -> String {
         true => ", if a network joins them that is as fast as the host's links",
         false => "",
     };
-    let per_host = setting.pools.iter().map(|pool| pool.hosts[0].len()).max().unwrap_or(1);
-    let hosts = match &setting.pools[..] {
-        [_] => format!(
-            "state `count: {}` of these hosts in the cluster file",
-            n.div_ceil(per_host as u64)
-        ),
-        _ => format!("add hosts of {per_host} to the cluster file"),
+    let count = |(pool, n): (&Pool, &u64)| {
+        let n_hosts = n.div_ceil(pool.hosts[0].len().max(1) as u64);
+        match &setting.pools[..] {
+            [_] => Some(format!("`count: {n_hosts}` of these hosts")),
+            _ if n_hosts <= pool.hosts.len() as u64 => None,
+            _ => Some(format!("`count: {n_hosts}` of {} hosts", pool.kind)),
+        }
     };
-    format!("{n} devices of these kinds serve them ({workers}){joined}: {hosts}{without}")
+    let hosts: Vec<_> = setting.pools.iter().zip(&enough.devices).filter_map(count).collect();
+    let hosts = format!("state {} in the cluster file", hosts.join(" and "));
+    let of = if *n == 1 { "device of these kinds serves" } else { "devices of these kinds serve" };
+    format!("{n} {of} them ({workers}){joined}: {hosts}{without}")
 }

@@ -185,7 +185,7 @@ impl Setting {
         if let Some(most) = self.asked.most_devices.filter(|most| *most > has) {
             let message = format!("the cluster has {has} devices to use, fewer than {most}");
             return Err(Diagnostic::usage("device-count", message)
-                .hint("name at most as many with --devices"));
+                .hint(format!("state --devices {has} at most")));
         }
         if self.asked.mode == ServingMode::Disaggregated && self.links.is_empty() {
             let message = "no link carries keys and values between workers (between hosts, where there are several)";

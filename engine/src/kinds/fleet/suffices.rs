@@ -17,6 +17,8 @@ const EASED: f64 = 1.5;
 pub(super) struct Suffices {
     pub(super) workers: String,
     pub(super) n_devices: u64,
+    /// By pool.
+    pub(super) devices: Vec<u64>,
     pub(super) requests_per_s: f64,
     /// Requests/s that no fleet serves more than, where that is known.
     pub(super) bound_per_s: Option<f64>,
@@ -34,11 +36,18 @@ pub(super) fn enough(
     let suffices = |answer: &Answer, requests_per_s: f64| {
         let best = answer.found.best.as_ref()?;
         let (figures, types) = (&best.figures, &answer.types.workers);
+        let mut devices = vec![0; setting.pools.len()];
+        for (at, count) in &best.counts {
+            let figures = types.get(*at)?.figures;
+            let pool = answer.program.pools.get(figures.pool)?;
+            devices[figures.pool] += pool.footprint(figures.n_devices) * u64::from(*count);
+        }
         let mut roles = best.counts.iter().filter_map(|(at, _)| types.get(*at));
         Some(Suffices {
             hands_over: roles.any(|of| of.figures.role == Role::Prefill),
             workers: words::workers(&words::found(setting, answer)),
             n_devices: figures.n_devices,
+            devices,
             requests_per_s,
             bound_per_s: answer.found.bound,
         })

@@ -150,12 +150,14 @@ pub(super) fn listed(all: &[Group], columns: usize) -> String {
     text
 }
 
-/// Seconds in the unit that latencies are read in.
+/// Seconds in the unit that latencies are read in, to three digits at least.
 #[must_use]
 pub(super) fn latency(seconds: f64) -> String {
-    match seconds < 0.1 {
-        true => format!("{:.1} ms", 1e3 * seconds),
-        false => format!("{seconds:.2} s"),
+    match 1e3 * seconds {
+        ms if ms < 9.995 => format!("{ms:.2} ms"),
+        ms if ms < 99.95 => format!("{ms:.1} ms"),
+        ms if ms < 999.5 => format!("{ms:.0} ms"),
+        _ => format!("{seconds:.2} s"),
     }
 }
 
