@@ -387,7 +387,15 @@ impl<'a> Field<'a> {
 
     fn prompts(&self, arriving: Arriving, is_idle: bool) -> Prompts<'_> {
         let is_mixed = self.worker.is_mixed();
-        Prompts { seconds: &self.seconds, arriving, sizes: &self.sizes, is_idle, is_mixed }
+        let is_ahead = self.worker.scheduler.is_ahead;
+        Prompts {
+            seconds: &self.seconds,
+            arriving,
+            sizes: &self.sizes,
+            is_idle,
+            is_ahead,
+            is_mixed,
+        }
     }
 
     fn waiting(&self, arriving: Arriving, is_idle: bool) -> Waiting {

@@ -18,6 +18,8 @@ pub(super) struct Prompts<'a> {
     pub(super) sizes: &'a [(f64, f64)],
     /// Without prompts nothing runs, and the next begins at once.
     pub(super) is_idle: bool,
+    /// Iterations are put together when the ones before begin.
+    pub(super) is_ahead: bool,
     /// Iterations with prompts decode, too, and so end requests.
     pub(super) is_mixed: bool,
 }
@@ -245,16 +247,18 @@ impl Prompts<'_> {
                 let end = (waiting - taken + more) as f64 + units;
                 let full = ((end / most).ceil() - 1.0).max(0.0);
                 let full_s = full * self.seconds[self.seconds.len() - 1];
-                // Who comes after may still share the last iteration.
+                // Who comes after may still share the last iteration, if it comes before that is put together.
                 let own = end - full * most;
                 if full != behind_of.0 {
-                    behind_of = (full, Behind::new(seen.later + seen.later_per_s * full_s, size));
+                    let n_before = if self.is_ahead { (full - 1.0).max(0.0) } else { full };
+                    let before_s = n_before * self.seconds[self.seconds.len() - 1];
+                    behind_of = (full, Behind::new(seen.later + seen.later_per_s * before_s, size));
                 }
                 let [mean, mean_s] = self.shared(own, &behind_of.1);
                 let last_s = full_s + mean_s;
                 ttft_s += weight * (seen.residual_s + last_s);
                 n_iterations += weight * (full + 1.0);
-                let left = behind_of.1.mean + seen.later_per_s * mean_s - (mean - own);
+                let left = seen.later + seen.later_per_s * last_s - (mean - own);
                 spread(&mut behind, left.max(0.0) / size / GRID, weight);
             }
         }
