@@ -272,7 +272,6 @@ impl Prompts<'_> {
 /// Units that have come behind a prompt: none with the probability of a Poisson number of prompts, else as many
 /// as are left for the mean.
 struct Behind {
-    mean: f64,
     /// The probability of some, and how many then.
     some: f64,
     each: f64,
@@ -281,7 +280,7 @@ struct Behind {
 impl Behind {
     fn new(mean: f64, size: f64) -> Self {
         let some = -(-mean / size).exp_m1();
-        Self { mean, some, each: mean / some }
+        Self { some, each: mean / some }
     }
 }
 

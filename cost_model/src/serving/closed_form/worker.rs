@@ -186,13 +186,12 @@ impl<'a> Worker<'a> {
         (if share > 0.0 { token_s / share } else { 0.0 }, all_s)
     }
 
-    /// Requests beside one in a step of it, where so many come while it decodes and prompts leave a share of the
-    /// time to plain steps. The others of its batch begin earlier or later by a third of it in the mean.
-    pub(super) fn n_others(&self, n_come: f64, alone: f64) -> f64 {
+    /// Others of its batch beside a request in a step of it, where prompts leave a share of the time to plain steps,
+    /// and the spread of their number. They begin earlier or later by a third of a batch in the mean.
+    pub(super) fn n_batch(&self, alone: f64) -> (f64, f64) {
         let batch = super::batch(alone);
         let apart = (batch + 1.0) / 3.0 * self.n_new / self.room(0.0);
-        let others = (batch - 1.0) * self.overlap() / (1.0 + apart / self.n_steps);
-        super::lesser(n_come + others, self.most_running - 1.0, batch)
+        ((batch - 1.0) * self.overlap() / (1.0 + apart / self.n_steps), batch)
     }
 
     /// Share of a request's steps in which another one decodes that began with it.
