@@ -98,6 +98,10 @@ impl fmt::Display for Fault {
                     "stopped after {limit} scheduling rounds, {n_completed} requests completed"
                 )
             }
+            Self::Saturated { rate, capacity } if rate < capacity => write!(
+                out,
+                "saturated: {rate:.4} requests/s arrive, too near the {capacity:.4} that can be served"
+            ),
             Self::Saturated { rate, capacity } => write!(
                 out,
                 "saturated: {rate:.4} requests/s arrive, {capacity:.4} can be served; the queue grows"

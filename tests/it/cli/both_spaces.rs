@@ -82,7 +82,7 @@ fn a_lower_price_is_no_better_plan() {
     folder.write("pod.yaml", &cluster(8));
     let path = data.join("models/onnx/t5_base.onnx");
     let plan = format!("plan {} --cluster pod.yaml --json", path.display());
-    let both = folder.run(&format!("{plan} --global-batch 16 --time-limit 2s")).exits(0).json();
+    let both = folder.run(&format!("{plan} --global-batch 16 --time-limit 6s")).exits(0).json();
     let other = &both["other_space"];
     let ratio = other["price_ratio"].as_f64().unwrap();
     let is_placed = other["space"] == "degrees-of-parallelism";

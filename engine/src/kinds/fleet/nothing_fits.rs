@@ -37,7 +37,9 @@ pub(super) fn why(
             .hint("raise --time-limit");
     }
     let types = &answer.types;
+    // Where the model fits on some devices, another reason rules these out.
     if types.workers.is_empty()
+        && answer.shortfalls.len() == setting.pools.len()
         && let Some(short) = answer.shortfalls.first()
     {
         return too_large(setting, short);

@@ -140,13 +140,14 @@ fn proof(setting: &Setting, report: &FoundDocument<FleetFigures>, stop: StopReas
     let plural = if figures.n_types == 1 { "" } else { "s" };
     let transfers = transfers(setting, report.plan.fleet.as_deref());
     let space = format!(
-        "{} worker type{plural} (from {} shapes) sized by formulas{transfers}; latencies simulated",
+        "{} worker type{plural} (from {} shape{}){transfers}; latencies simulated",
         thousands(figures.n_types),
-        thousands(figures.n_enumerated)
+        thousands(figures.n_enumerated),
+        if figures.n_enumerated == 1 { "" } else { "s" }
     );
     let bound = report.plan.fleet.as_ref().and_then(|fleet| fleet.bound);
     match (figures.is_proved, bound) {
-        (true, _) => format!("{best} over mixes of {space}"),
+        (true, _) => format!("{best} by formulas, over mixes of {space}"),
         (false, Some(bound)) => {
             // Without the limit other worker types were searched.
             let of = match setting.asked.latency_s {
@@ -158,7 +159,7 @@ fn proof(setting: &Setting, report: &FoundDocument<FleetFigures>, stop: StopReas
                 StopReason::Finished => String::new(),
                 stop => format!("; {}", stop.words()),
             };
-            format!("not proved: no fleet {most}{of}{stop}")
+            format!("not proved: by formulas no fleet {most}{of}{stop}")
         }
         (false, None) if figures.requests.is_some() => {
             let served = report.plan.fleet.as_ref().map_or(0.0, |of| of.requests_per_s);
@@ -201,7 +202,9 @@ fn transfers(setting: &Setting, fleet: Option<&FleetDocument>) -> &'static str {
 fn beyond(objective: Objective, bound: f64) -> String {
     let least = || four_digits(bound, f64::floor);
     match objective {
-        Objective::FewestDevices => format!("uses fewer than {} devices", least()),
+        Objective::FewestDevices => {
+            format!("uses fewer than {} device{}", least(), if bound == 1.0 { "" } else { "s" })
+        }
         Objective::LowestPrice => format!("costs less than {} per hour", least()),
         Objective::Throughput => {
             format!("serves more than {} requests/s", four_digits(bound, f64::ceil))
