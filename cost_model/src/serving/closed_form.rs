@@ -254,8 +254,9 @@ pub fn at_rate(
     let ttft_s =
         decoding.empty * idle.ttft_s + (1.0 - decoding.empty - decoding.full) * busy_s + slot_s;
     let token_s = field.token_s(&busy);
-    let alone = field.seconds[0] / token_s;
+    let alone = (field.seconds[0] / token_s).max(LEAST_ALONE);
     let more_s = decoding.more_s(&worker, rate, (token_s, alone));
+    let prompt_s = field.prompt_s();
     let (field, token_s) = (field.longer(more_s), token_s + more_s / alone);
     // Who has just been computed decodes beside the prompts that came meanwhile, or after them; up to what a
     // worker with no place left sees.
@@ -263,7 +264,6 @@ pub fn at_rate(
     let after = match worker.is_mixed() {
         true => field.prompts(arriving, false).after(ends, token_s, worker.steps()),
         false => {
-            let prompt_s = field.prompt_s();
             let behind: f64 = ends.iter().map(|(waiting, part)| part * waiting.n_behind()).sum();
             vec![field.seconds[0] + behind * prompt_s / (1.0 - rate * prompt_s).max(1e-9)]
         }
@@ -304,8 +304,8 @@ fn tokens(
     Ok(((fewer * tpot_s).min(most_s), (fewer * steps_s).min(most_s * worker.n_steps)))
 }
 
-/// Seconds for which a request decodes, over those for which it does where so many requests come meanwhile (Poisson)
-/// and the prompts of all of them take a share of its time: no more of them start than there are other places.
+/// Seconds for which a request decodes, over those for which it does where so many requests come meanwhile and the
+/// prompts of all of them take a share of its time: no more of them start than there are other places.
 fn fewer_prompts(n_come: f64, n_places: f64, share: f64) -> f64 {
     let spread = batch(1.0 - share);
     let mut all = 1.0;
@@ -321,9 +321,12 @@ fn fewer_prompts(n_come: f64, n_places: f64, share: f64) -> f64 {
     all
 }
 
-/// Requests that begin to decode together with one that is drawn, itself included, where prompts leave a share of
-/// the time to plain steps: prompts that come while others are computed go on before steps do, and so do as many as a
-/// busy period of prompts brings (of Borel's distribution, by its requests).
+/// Share of the time that prompts leave to plain steps at least.
+const LEAST_ALONE: f64 = 1e-6;
+
+/// Requests that begin to decode in one batch, itself included, for one that is drawn, where prompts leave a share of
+/// the time to plain steps. Prompts that come while others are computed are computed before the next plain step, so
+/// that a batch is a busy period of prompts (Borel's distribution, by its requests).
 fn batch(alone: f64) -> f64 {
     alone.powi(-2).max(1.0)
 }

@@ -96,6 +96,26 @@ fn limits_that_suffice_do() {
         let [ttft, tpot] = ["--ttft ", "--tpot "].map(|flag| after(&said, flag));
         folder.run(&format!("{asked} --ttft {ttft} --tpot {tpot}")).exits(0);
     }
+    // The request latency is missed with the TPOT.
+    let said = hints(&folder, &format!("{asked} --tpot 1ms --request-latency 1s"), 4);
+    let [tpot, latency] = ["--tpot ", "--request-latency "].map(|flag| after(&said, flag));
+    folder.run(&format!("{asked} --tpot {tpot} --request-latency {latency}")).exits(0);
+}
+
+/// Of two kinds of devices the model fits on one, which misses the limit and is too few.
+#[test]
+fn the_kind_that_the_model_fits_on_is_named() {
+    let folder = folder();
+    let both = ONE.replace("network", "  - {count: 1, device: l4, devices: 1}\nnetwork");
+    folder.write("both.yaml", &both);
+    let asked = format!("{ASKED} --cluster both.yaml");
+    let talk = folder.run(&format!("{asked} --rate 1 --ttft 1ms")).talk();
+    assert!(talk.contains("no worker meets TTFT 1.00 ms"), "{talk}");
+    let said = hints(&folder, &format!("{asked} --rate 20"), 4);
+    assert!(said.contains("of h200_sxm5_141gb hosts"), "{said}");
+    let more = both.replacen("count: 1", &format!("count: {}", after(&said, "count: ")), 1);
+    folder.write("more.yaml", &more);
+    folder.run(&format!("{ASKED} --cluster more.yaml --rate 20")).exits(0);
 }
 
 /// A request latency that is missed is named, not a TTFT that TP 8 meets and smaller workers miss.

@@ -146,6 +146,24 @@ fn a_lie_of_a_fleet_is_named() {
     }
 }
 
+/// A fleet within its limits that serves more than the bound that it states.
+#[test]
+fn a_fleet_beyond_its_bound_is_named() {
+    let folder = folder();
+    let asked = "infer qwen.json --cluster one.yaml --devices 1 --mode aggregated --tpot 2s";
+    folder.run(&format!("{asked} --input-tokens 1000 --output-tokens 100 -o plan.json")).exits(0);
+    let mut plan = folder.json("plan.json");
+    let fleet = &mut plan["fleet"];
+    let rate = number(&fleet["requests_per_s"]);
+    assert_eq!(rate, number(&fleet["bound"]));
+    fleet["requests_per_s"] = json!(1.01 * rate);
+    fleet["workers"][0]["requests_per_s"] = json!(1.01 * rate);
+    folder.write("more.json", &plan.to_string());
+    let ran = folder.run("verify more.json --model qwen.json --cluster one.yaml --json");
+    let text = ran.stdout + &ran.stderr;
+    assert!(text.contains("fleet.bound") && !text.contains("promise-missed"), "{text}");
+}
+
 /// Where there is no fleet, what is said would do does.
 #[test]
 fn hints_of_fleets_hold() {

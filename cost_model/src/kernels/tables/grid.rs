@@ -43,7 +43,7 @@ pub(super) fn below<F: Fn(&[f64; AXES]) -> f64>(
 ) -> Option<Answer> {
     let positions = &grid.positions(axis)[range.clone()];
     let last = positions.len().checked_sub(1)?;
-    // Whole numbers compare faster; as good as the number itself, among whole ones.
+    // Positions are whole, and whole numbers compare faster.
     let first = place[axis].ceil() as u32;
     let next = positions.partition_point(|position| *position < first);
     let measured = |offset: usize| {

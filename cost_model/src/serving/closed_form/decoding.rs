@@ -20,12 +20,12 @@ pub(super) struct Decoding {
     steps: Steps,
 }
 
-/// Turns of a number that what it makes longer makes greater.
+/// Turns of the fixed point of how many decode beside a request and how long its steps take.
 const MOST_TURNS: usize = 4;
 /// Turns of a stay that shrinks, and by how little it is near enough.
 pub(super) const MOST_SHORTER: usize = 32;
 pub(super) const SHORTER: f64 = 1e-6;
-/// Standard deviations beyond which a Poisson number is never.
+/// Standard deviations beyond which a number is never.
 const BEYOND: f64 = 8.0;
 /// Share of the time in which all places are taken that adds too little to a mean.
 const NEGLIGIBLE: f64 = 1e-3;

@@ -237,11 +237,9 @@ fn promised(setting: &Setting, answer: &Answer) -> Option<Diagnostic> {
     let [stated, best, longer] = [stated, best, longer].map(|words| words.join(" and "));
     let message = format!("no worker meets {stated}: one request at a time has {best} at best");
     // The same request has to be within its own limit too.
-    let n_steps = mean_steps(setting);
-    let request_s = |[ttft_s, tpot_s]: [f64; 2]| ttft_s + n_steps * tpot_s;
-    let late = setting.asked.latency_s.filter(|most| request_s(nearest) > *most);
-    let late =
-        late.map(|_| format!("--request-latency {}ms", (1e3 * request_s(nearest) * EASED).ceil()));
+    let request_s = nearest[0] + mean_steps(setting) * nearest[1];
+    let late = setting.asked.latency_s.filter(|most| request_s > *most);
+    let late = late.map(|_| format!("--request-latency {}ms", (1e3 * request_s * EASED).ceil()));
     let flags: Vec<_> = flags.into_iter().chain(late).collect();
     let suffice = if flags.len() > 1 { "suffice" } else { "suffices" };
     let hint = format!(

@@ -154,12 +154,12 @@ fn proof(setting: &Setting, report: &FoundDocument<FleetFigures>, stop: StopReas
                 Some(_) => " without the request latency limit".to_owned(),
                 None => format!(", over mixes of {space}"),
             };
-            let most = beyond(setting.asked.objective, bound);
+            let most = allowed(setting.asked.objective, bound);
             let stop = match stop {
                 StopReason::Finished => String::new(),
                 stop => format!("; {}", stop.words()),
             };
-            format!("not proved: by formulas no fleet {most}{of}{stop}")
+            format!("not proved: formulas allow {most}{of}{stop}")
         }
         (false, None) if figures.requests.is_some() => {
             let served = report.plan.fleet.as_ref().map_or(0.0, |of| of.requests_per_s);
@@ -198,17 +198,15 @@ fn transfers(setting: &Setting, fleet: Option<&FleetDocument>) -> &'static str {
     }
 }
 
-/// What no fleet does, by a bound that is rounded to what it still says.
-fn beyond(objective: Objective, bound: f64) -> String {
+/// The best that formulas allow, by a bound that is rounded to what it still says.
+fn allowed(objective: Objective, bound: f64) -> String {
     let least = || four_digits(bound, f64::floor);
     match objective {
         Objective::FewestDevices => {
-            format!("uses fewer than {} device{}", least(), if bound == 1.0 { "" } else { "s" })
+            format!("as few as {} device{}", least(), if bound == 1.0 { "" } else { "s" })
         }
-        Objective::LowestPrice => format!("costs less than {} per hour", least()),
-        Objective::Throughput => {
-            format!("serves more than {} requests/s", four_digits(bound, f64::ceil))
-        }
+        Objective::LowestPrice => format!("as little as {} per hour", least()),
+        Objective::Throughput => format!("up to {} requests/s", four_digits(bound, f64::ceil)),
     }
 }
 
