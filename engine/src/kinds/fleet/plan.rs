@@ -350,12 +350,18 @@ fn gain(objective: Objective, one: &Answer, other: &Answer) -> Option<f64> {
     (gain > 0.0).then_some(gain)
 }
 
-/// Whether there is no fleet even if all KV caches crossed links of a host: separate fleets of a host each have these,
-/// and are in no search.
+/// Whether there is no fleet even within limits so much longer that no error of the formulas explains it, and if all KV
+/// caches crossed links of a host: separate fleets of a host each have these, and are in no search.
 fn is_too_much(setting: &Setting, door: &Fleets, control: &Control) -> bool {
     let question = setting.question();
-    let Some(near) = setting.on_one_host(&question) else { return true };
-    let all = Question { devices: question.devices, ..near };
+    let mut all = match setting.on_one_host(&question) {
+        Some(near) => Question { devices: question.devices, ..near },
+        None => question,
+    };
+    let promises = &mut all.promises;
+    for limit in [&mut promises.ttft_s, &mut promises.tpot_s].into_iter().flatten() {
+        *limit *= nothing_fits::FAR;
+    }
     let answer = search::search(setting, &all, (door.0, control));
     answer.is_ok_and(|answer| answer.found.verdict == Verdict::Infeasible)
 }
