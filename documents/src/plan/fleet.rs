@@ -157,6 +157,9 @@ pub struct FleetDocument {
     /// Tokens that all prompts begin with, cached by workers that compute prompts.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub shared_prefix: u32,
+    /// Of the random arrivals that it is simulated with.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub seed: u64,
     /// Requests per second that were asked for; absent = the most, or a concurrency.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
@@ -189,8 +192,8 @@ pub struct FleetDocument {
     pub bytes_handed_over: f64,
 }
 
-fn is_zero(tokens: &u32) -> bool {
-    *tokens == 0
+fn is_zero<N: Default + PartialEq>(number: &N) -> bool {
+    *number == N::default()
 }
 
 /// Mean and percentiles over requests, seconds.

@@ -539,13 +539,19 @@ fn requests_of_one_token_are_served() {
     assert!(talk.contains("`--tpot` limits the time between tokens"), "{talk}");
 }
 
-/// A fleet is the same, to the byte, each time.
+/// A fleet is the same, to the byte, each time; of another seed its simulations have other arrivals, which the plan
+/// states.
 #[test]
 fn a_fleet_repeats() {
     let folder = folder();
     let asked = "infer qwen.json --cluster one.yaml --deterministic --json";
-    let first = folder.run(asked).exits(0).stdout;
-    assert_eq!(first, folder.run(asked).exits(0).stdout);
+    let first = folder.run(asked).exits(0);
+    assert_eq!(first.stdout, folder.run(asked).exits(0).stdout);
+    let other = folder.run(&format!("{asked} --seed 7 -o seven.json")).exits(0);
+    let latency = |answer: &Value| number(&answer["ttft_seconds"]);
+    assert_ne!(latency(&first.json()), latency(&other.json()));
+    assert_eq!(folder.json("seven.json")["fleet"]["seed"], 7);
+    folder.run("verify seven.json --model qwen.json --cluster one.yaml").exits(0);
 }
 
 /// No fleet of the front is beaten by another one in both TPOT and devices; the plan is the same without it.

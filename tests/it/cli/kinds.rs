@@ -367,6 +367,7 @@ pub(super) const KINDS: [Kind; 17] = [
             small("served.json", TWO, "--rate 2 --mode aggregated --tpot 30ms --percentile 90"),
             small("served.json", TWO, "--mode disaggregated --tpot 30ms --kv-dtype fp8"),
             small("experts.json", H100, "--rate 5 --output-tokens 200 --tpot 40ms"),
+            small("served.json", TWO, "--output-tokens 1000 --ttft 300ms --tpot 9ms"),
         ],
         targets: &["vllm", "sglang", "trtllm", "dynamo"],
         exits: [0; 5],

@@ -451,6 +451,7 @@ pub fn document(
         mode: asked.mode.name().to_owned(),
         lengths: asked.traffic.lengths.iter().map(length).collect(),
         shared_prefix: asked.traffic.shared_prefix,
+        seed: asked.traffic.seed,
         rate: asked.traffic.rate,
         concurrency: asked.traffic.concurrency,
         promises: stated(asked),

@@ -414,7 +414,8 @@ fn of(request: &PlanRequest) -> Result<(Asked, Option<Diagnostic>), Diagnostic> 
         let message = "`--workload training` serves nothing";
         return Err(refused(message, "leave it out, or use `meshwright train`"));
     }
-    let (traffic, unstated) = Traffic::of(serving)?;
+    let (mut traffic, unstated) = Traffic::of(serving)?;
+    traffic.seed = request.limits.seed;
     let times = [
         ("--ttft", serving.ttft),
         ("--tpot", serving.tpot),

@@ -140,7 +140,7 @@ fn proof(setting: &Setting, report: &FoundDocument<FleetFigures>, stop: StopReas
     let plural = if figures.n_types == 1 { "" } else { "s" };
     let transfers = transfers(setting, report.plan.fleet.as_deref());
     let space = format!(
-        "{} worker type{plural} (from {} shape{}){transfers}; latencies simulated",
+        "{} worker type{plural} (from {} shape{}){transfers}",
         thousands(figures.n_types),
         thousands(figures.n_enumerated),
         if figures.n_enumerated == 1 { "" } else { "s" }

@@ -284,6 +284,7 @@ impl Setting {
             objective: asked.objective,
             requests_per_s: asked.traffic.rate,
             shared_prefix: asked.traffic.shared_prefix,
+            seed: asked.traffic.seed,
             most_devices: asked.most_devices,
             ..Question::new(&self.run.model, asked.traffic.lengths.clone(), 1.0)
         }
@@ -474,6 +475,7 @@ pub(super) fn of_plan(
             is_assumed: [false; 2],
             lengths: fleet.lengths.iter().map(length).collect(),
             shared_prefix: fleet.shared_prefix,
+            seed: fleet.seed,
             rate: fleet.rate,
             concurrency: fleet.concurrency,
             log: None,

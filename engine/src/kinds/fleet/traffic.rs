@@ -33,6 +33,8 @@ pub struct Traffic {
     pub is_assumed: [bool; 2],
     /// Tokens that all prompts begin with.
     pub shared_prefix: u32,
+    /// Of random arrivals.
+    pub seed: u64,
     /// Requests per second; `None` = the most, or `concurrency`.
     pub rate: Option<f64>,
     /// Requests under way.

@@ -77,6 +77,7 @@ pub(super) fn random(model: &ModelCard, seed: u64) -> Question<'_> {
         },
         objective,
         shared_prefix: if seed % 5 == 0 { 100 } else { 0 },
+        seed: 0,
         requests_per_s: (objective != Objective::Throughput).then_some(rate),
         ..Question::new(model, mix, rate)
     }

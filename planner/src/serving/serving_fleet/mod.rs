@@ -66,7 +66,7 @@ use cost_model::serving::worker::Shape;
 use cost_model::serving::{Iteration, IterationTime};
 
 pub use question::{Devices, Link, Price, Promises, Question, Reason, Refused, Statistic};
-pub use replayed::{Latencies, Replayed, replay_fleet};
+pub use replayed::{Latencies, Replayed};
 pub use stated::{JudgedWorker, Stated, iterations, judge};
 pub use stream::Stream;
 pub use types::{MOST_SEARCHED, Rejected, Shortfall, Types, Worker, smallest};
@@ -151,7 +151,7 @@ pub fn plan(
     let mut search = types::Search::new(question, control).run(price);
     let mut program = program::of(question, &search.types.workers, search.bytes);
     let predicted = fleet::solve(&program, control).map_err(Refused::Fleet)?;
-    let rounds = replayed::Rounds::new((question, price), control, replayed::SEED);
+    let rounds = replayed::Rounds::new((question, price), control);
     let mut outcome = rounds
         .run(&mut program, &mut search.types.workers, predicted.clone())
         .map_err(Refused::Fleet)?;

@@ -175,7 +175,7 @@ impl Settings<'_, '_, '_> {
         let statistic = question.promises.statistic;
         let n = stream.n_replayed(rate / most_per_s, statistic);
         let replayed = |n| {
-            let of = (rate, n, self.rounds.seed);
+            let of = (rate, n, self.rounds.seed());
             stream.replayed(mix, of, statistic, self.price, &mut |_| ())
         };
         // A short replay shows what is clearly missed.
@@ -206,7 +206,6 @@ impl Settings<'_, '_, '_> {
 mod tests {
     use super::super::laws::{line, model, one, random};
     use super::super::question::{Question, Statistic};
-    use super::super::replayed::SEED;
     use super::super::tests::free;
     use super::*;
 
@@ -221,7 +220,7 @@ mod tests {
     fn rate(question: &Question<'_>, seed: u64) -> Option<f64> {
         let worker = one(question, seed, 1.0).ok()?;
         let control = free();
-        let rounds = Rounds::new((question, &line), &control, SEED);
+        let rounds = Rounds::new((question, &line), &control);
         let resized = rounds.resized(&worker, 0.0).ok()?;
         Some(resized.map_or(0.0, |resized| resized.figures.requests_per_s))
     }
@@ -268,7 +267,7 @@ mod tests {
         };
         let price = line(0, &worker.shape).unwrap();
         let control = free();
-        let rounds = Rounds::new((question, &line), &control, SEED);
+        let rounds = Rounds::new((question, &line), &control);
         let rooms = candidate.rooms(&*price, worker.stream.handed).unwrap();
         let settings = Settings {
             promises: rounds.promises_of(worker.figures.role),

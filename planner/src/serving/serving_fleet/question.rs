@@ -137,6 +137,8 @@ pub struct Question<'a> {
     pub mix: Vec<Length>,
     /// Tokens that all prompts begin with; workers that compute prompts have them cached.
     pub shared_prefix: u32,
+    /// Of the arrivals that fleets are replayed with.
+    pub seed: u64,
     /// The engine.
     pub engine: Engine,
     /// Tokens of an iteration at most, to choose from (vLLM `--max-num-batched-tokens`).
@@ -178,6 +180,7 @@ impl<'a> Question<'a> {
             links: Vec::new(),
             mix,
             shared_prefix: 0,
+            seed: 0,
             engine: Engine::Vllm,
             budgets: vec![2048, 8192],
             most_running: 1024,

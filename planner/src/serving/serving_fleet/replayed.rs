@@ -15,8 +15,6 @@ use super::types::{Worker, rival};
 use crate::run::Control;
 use crate::serving::fleet::{self, Found, Plan, Role};
 
-/// Seed of the arrivals that fleets are replayed with.
-pub(super) const SEED: u64 = 1;
 /// Fleets that are replayed at most.
 const MOST_ROUNDS: usize = 32;
 /// Load at most, of what a worker does whose queue never empties: nearer to it a queue that a replay does not
@@ -99,7 +97,6 @@ pub(super) struct Rounds<'q, 'p> {
     pub(super) question: &'q Question<'q>,
     pub(super) price: &'q Price<'p>,
     control: &'q Control,
-    pub(super) seed: u64,
     /// By number of a type what a batch of it does whose queue never empties, requests/s.
     capacities: RefCell<BTreeMap<usize, Result<f64, Fault>>>,
     /// By number the types of which replays lowered the rate, as they were before.
@@ -131,10 +128,9 @@ impl<'q, 'p> Rounds<'q, 'p> {
     pub(super) fn new(
         (question, price): (&'q Question<'q>, &'q Price<'p>),
         control: &'q Control,
-        seed: u64,
     ) -> Self {
         let (capacities, lowered) = Default::default();
-        Self { question, price, control, seed, capacities, lowered }
+        Self { question, price, control, capacities, lowered }
     }
 
     /// Lowers efficiencies in the program until the fleet keeps the promises. Types that are in no fleet keep
@@ -268,7 +264,7 @@ impl<'q, 'p> Rounds<'q, 'p> {
         let rates = [rate * stream.n_streams as f64, requests_per_s];
         let mut runs = Vec::new();
         if let Some(promises) = promises.filter(|of| of.statistic != Statistic::Mean) {
-            let seed = self.seed.wrapping_mul(RUNS);
+            let seed = self.seed().wrapping_mul(RUNS);
             match stream.replayed(&mix, (rate, n / SHORT, seed), statistic, &*price, &mut |_| ()) {
                 Ok(seconds) => runs.push(seconds),
                 Err(fault) => return self.faulty(fault),
@@ -283,7 +279,7 @@ impl<'q, 'p> Rounds<'q, 'p> {
             if self.control.stop().is_some() {
                 return Err(Stopped);
             }
-            let seed = self.seed.wrapping_mul(RUNS).wrapping_add(run);
+            let seed = self.seed().wrapping_mul(RUNS).wrapping_add(run);
             match stream.replayed(&mix, (rate, n, seed), statistic, &*price, keep) {
                 Ok(seconds) => runs.push(seconds),
                 Err(fault) => return self.faulty(fault),
@@ -294,6 +290,11 @@ impl<'q, 'p> Rounds<'q, 'p> {
             }
         }
         Ok(Ok(Latencies::of(&runs, rates, statistic)))
+    }
+
+    /// Of arrivals.
+    pub(super) const fn seed(&self) -> u64 {
+        self.question.seed.wrapping_add(1)
     }
 
     /// Whether there is time left.
@@ -401,18 +402,4 @@ impl<'q, 'p> Rounds<'q, 'p> {
 /// Requests/s of a worker type after replays of fleets; none where they miss the promises at any rate.
 pub(super) fn replayed_per_s(of: &fleet::WorkerType) -> f64 {
     if of.ttft_s < f64::MAX { of.rate() } else { 0.0 }
-}
-
-/// Replays a fleet with other arrivals.
-#[must_use]
-pub fn replay_fleet(
-    (question, price): (&Question<'_>, &Price<'_>),
-    (program, workers): (&fleet::Question, &[Worker]),
-    plan: &Plan,
-    seed: u64,
-) -> Vec<Replayed> {
-    let control = Control::default();
-    let rounds = Rounds::new((question, price), &control, seed);
-    // Nothing stops it.
-    rounds.replay((program, workers), plan).unwrap_or_default()
 }

@@ -8,7 +8,7 @@ use cost_model::serving::replay::{Distribution, Ran, first_iterations};
 use cost_model::serving::worker::Shape;
 
 use super::question::{Price, Question, Reason};
-use super::replayed::{Latencies, Rounds, SEED};
+use super::replayed::{Latencies, Rounds};
 use super::size;
 use super::stream::{self, Stream};
 use crate::run::Control;
@@ -59,7 +59,7 @@ pub fn judge(
     let Stated { pool, role, shape, .. } = stated;
     let (stream, memory, kv_tokens) = built(question, stated)?;
     let control = Control::default();
-    let rounds = Rounds::new((question, price), &control, SEED);
+    let rounds = Rounds::new((question, price), &control);
     let capacity = |mix: &[Length], price: &dyn IterationTime| stream.capacity(mix, price);
     let of = (*pool, shape, &stream);
     let mut all: [Vec<f64>; 3] = Default::default();
@@ -99,7 +99,7 @@ pub fn iterations(
     let rate = stated.requests_per_s * share / stream.n_streams as f64;
     let price = price(stated.pool, &stated.shape)?;
     // Each takes an iteration with its prompt, or begins in one with others.
-    let requests = arrivals::at_rate(&mix, rate, Spacing::Poisson, most, SEED);
+    let requests = arrivals::at_rate(&mix, rate, Spacing::Poisson, most, question.seed);
     let requests = requests.map_err(Reason::Unsteady)?;
     let first =
         |price: &dyn IterationTime| first_iterations(&requests, &stream.scheduler, price, most);
