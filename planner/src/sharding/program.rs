@@ -18,12 +18,16 @@ pub(super) struct Known {
     tables: [Tables; 2],
     /// The search before, where the next one differs by its prices and rows of memory alone.
     before: Before,
+    /// Names of the rows of memory that the search before needed.
+    pub rows: Vec<String>,
+    /// Whether orders of axes may add a part without a search of their own, and large programs lack one to their bound.
+    pub is_rough: bool,
 }
 
 impl Known {
-    /// Has the next search begin anew, but for prices of resharding.
-    pub(super) fn forget(&mut self) {
-        self.before.duals = None;
+    /// Has the next search begin anew, but for prices of resharding, with some rows of memory.
+    pub(super) fn forget(&mut self, rows: Vec<String>) {
+        (self.before.duals, self.rows) = (None, rows);
     }
 
     /// Has searches end at a bound.
@@ -49,41 +53,46 @@ pub fn plan(
     prices: &dyn Prices,
     control: &Control,
 ) -> Result<Sharding, Refused> {
-    again(graph, (mesh, prices), control, &mut Known::default())
+    again(graph, (mesh, prices), (control, &|_| true), &mut Known::default())
 }
 
-/// The same after other searches on this mesh.
+/// The same after other searches on this mesh. Orders of axes are searched only where what is found before, with its
+/// bound, is worth it.
 pub(super) fn again(
     graph: &Graph,
     (mesh, prices): (&Mesh, &dyn Prices),
-    control: &Control,
+    (control, is_worth): (&Control, &dyn Fn(&Sharding) -> bool),
     known: &mut Known,
 ) -> Result<Sharding, Refused> {
     let free = Mesh { is_ordered: false, ..mesh.clone() };
-    let Known { tables: [tables, any], before } = known;
+    let Known { tables: [tables, any], before, is_rough, .. } = known;
     let program = Program::of(Space::of(graph, &free, prices)?, any)?;
+    before.gap = if *is_rough && program.n_columns > SMALL { LARGE } else { 0.0 };
     let (chosen, of_any) = program.best(any, before, control)?;
     if !mesh.is_ordered || mesh.axes.len() < 2 {
         return Ok(of_any);
     }
     let chosen: Vec<Vec<usize>> = chosen.into_iter().map(|at| vec![at]).collect();
     let of_chosen = Program::of(program.space.ordered(mesh, &program.named(&chosen)).0, tables)?;
-    let (_, best) = of_chosen.best(tables, &mut Before::default(), control)?;
+    let gap = before.gap;
+    let (_, best) = of_chosen.best(tables, &mut Before { gap, ..Before::default() }, control)?;
     let with_bound = |sharding: Sharding, bound_s: f64| {
         let bound_s = bound_s.min(sharding.seconds);
         let Sharding { n_columns, n_strategies, .. } = of_any;
         Sharding { bound_s, n_columns, n_strategies, ..sharding }
     };
-    let enough = of_any.seconds * (1.0 + control.limits().gap + ORDERED);
-    if best.seconds <= enough || control.stop().is_some() {
-        return Ok(with_bound(best, of_any.bound_s));
+    let more = if *is_rough { ROUGH } else { ORDERED };
+    let enough = of_any.seconds * (1.0 + control.limits().gap.max(gap) + more);
+    let best = with_bound(best, of_any.bound_s);
+    if best.seconds <= enough || !is_worth(&best) || control.stop().is_some() {
+        return Ok(best);
     }
     let most = best.seconds / UNIT_S;
     let (ordered, duals) = match program.ordered(mesh, (before, most), tables) {
         Err(Refused::Infeasible) => return Ok(with_bound(best, f64::INFINITY)),
         of => of?,
     };
-    let mut start = Before { duals, most, ..Before::default() };
+    let mut start = Before { duals, most, gap, ..Before::default() };
     let found = ordered.best(tables, &mut start, control);
     let bound_s = of_any.bound_s.max(start.reached * UNIT_S);
     Ok(match found {
@@ -92,8 +101,13 @@ pub(super) fn again(
     })
 }
 
-/// Part of the cost that orders of axes may add without a search of their own.
+/// Columns of a small program.
+pub(super) const SMALL: usize = 100_000;
+/// Part of the cost that orders of axes may add without a search of their own, and where that is rough.
 const ORDERED: f64 = 1e-9;
+const ROUGH: f64 = 0.02;
+/// Part of the cost that large programs may lack to their bound in rough searches.
+pub(super) const LARGE: f64 = 5e-3;
 
 /// A space as numbers.
 struct Program<'a> {

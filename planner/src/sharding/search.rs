@@ -49,11 +49,14 @@ pub(super) struct Before {
     pub most: f64,
     /// Microseconds of the bound that the last one reached.
     pub reached: f64,
+    /// Part of the cost that a bound may lack, where limits allow less.
+    pub gap: f64,
 }
 
 impl Default for Before {
     fn default() -> Self {
-        Self { duals: None, enough: f64::INFINITY, most: f64::INFINITY, reached: 0.0 }
+        let (enough, most) = (f64::INFINITY, f64::INFINITY);
+        Self { duals: None, enough, most, reached: 0.0, gap: 0.0 }
     }
 }
 
@@ -82,6 +85,8 @@ struct Search<'a> {
     whole: Option<Duals>,
     /// A bound that suffices.
     enough: f64,
+    /// Part of the cost that a bound may lack.
+    gap: f64,
 }
 
 /// How a part ends.
@@ -101,7 +106,8 @@ pub(super) fn best(net: Net, start: &mut Before, control: &Control) -> Result<Fo
     let names = net.costs.iter().map(|of| (0..of.len()).collect()).collect();
     let before = start.duals.take().and_then(|duals| duals.fitted(&net));
     let mut ascent = before.map_or_else(|| Ascent::new(&net), |duals| Ascent::from(&net, duals));
-    let (duals, mut best) = priced(&mut ascent, start.most, control);
+    let gap = control.limits().gap.max(start.gap);
+    let (duals, mut best) = priced(&mut ascent, (start.most, gap), control);
     let mut whole = None;
     let bound = Bound::of(&net, &duals);
     let mut without = f64::INFINITY;
@@ -111,13 +117,14 @@ pub(super) fn best(net: Net, start: &mut Before, control: &Control) -> Result<Fo
         n += 1;
         is_ended |= n > PARTS || n > 1 && control.stop().is_some();
         let before = part.least();
-        let is_near = best.0.is_finite() && before >= best.0 * (1.0 - control.limits().gap);
+        let is_near = best.0.is_finite() && before >= best.0 * (1.0 - gap);
         let is_met = is_near || before >= start.enough;
         if is_ended || is_met {
             without = without.min(before);
             continue;
         }
-        let mut search = Search { control, part, best, without, n: 0, whole, enough: start.enough };
+        let (n, enough) = (0, start.enough);
+        let mut search = Search { control, part, best, without, n, whole, enough, gap };
         let end = search.run();
         let least = search.part.least();
         (best, without, whole) = (search.best, search.without, search.whole);
@@ -176,7 +183,7 @@ impl Search<'_> {
     }
 
     fn tolerance(&self) -> f64 {
-        let tolerance = TOLERANCE.max(self.control.limits().gap);
+        let tolerance = TOLERANCE.max(self.gap);
         if self.best.0.is_finite() { tolerance * self.best.0.abs() } else { 0.0 }
     }
 
@@ -359,7 +366,11 @@ fn gathered(net: &Net, (slack, most): (&[Vec<f64>], f64), places: &Places) -> Ve
 
 /// Duals of budgets for which the best bound was found, each by halves between those that use too much and too little,
 /// and the best choice on the way below some cost.
-fn priced(ascent: &mut Ascent<'_>, most: f64, control: &Control) -> (Duals, (f64, Vec<usize>)) {
+fn priced(
+    ascent: &mut Ascent<'_>,
+    (most, gap): (f64, f64),
+    control: &Control,
+) -> (Duals, (f64, Vec<usize>)) {
     let net = ascent.net;
     let mut cheapest = (most, Vec::new());
     if net.budgets.is_empty() {
@@ -383,7 +394,7 @@ fn priced(ascent: &mut Ascent<'_>, most: f64, control: &Control) -> (Duals, (f64
         if cost < cheapest.0 {
             cheapest = (cost, chosen);
         }
-        let is_near = best.0 >= cheapest.0 * (1.0 - control.limits().gap);
+        let is_near = best.0 >= cheapest.0 * (1.0 - gap);
         let is_same = between.iter().all(|(low, high)| low == high);
         if is_near || is_same || control.stop().is_some() {
             break;

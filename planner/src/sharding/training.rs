@@ -19,7 +19,7 @@ use super::layers;
 use super::memory::{Memory, used};
 use super::mesh::{Mesh, Prices};
 use super::pinned::{ANY, Pinned, pin};
-use super::program::{Known, again};
+use super::program::{Known, LARGE, SMALL, again};
 use super::replay::{Replayed, Running, of_parameters, replayed};
 use super::templates::{self, Template};
 use super::traced;
@@ -31,20 +31,16 @@ const ROWS: usize = 4;
 const ROUNDS: usize = 3;
 /// Part of the price that a program may lack to its bound before the best plan is known.
 const COARSE: f64 = 1e-3;
-/// The same of programs of other weights, where they are large.
-const LARGE: f64 = 5e-3;
-/// What a proof of the best plan may take where no limit of time is shorter.
-const PROOF: Duration = Duration::from_secs(3);
+/// What a proof of a small program's best plan may take where no limit of time is shorter.
+const PROOF: Duration = Duration::from_secs(1);
 /// Share of the limits left that a number of micro-batches gets.
 const SHARE: f64 = 0.25;
 /// Share of the limits of a first search, which suffices but where memory binds.
-const SHORT: f64 = 0.1;
+const SHORT: f64 = 0.5;
 /// Further weights of collectives that are tried: of parameters and gradients, then of activations with all of these
 /// where a program is small, else with the best.
 const SHARES: [f64; 4] = [0.7, 0.4, 0.2, LEAST_EXPOSED];
 const ACTIVATIONS: [f64; 3] = [0.7, 0.4, 0.2];
-/// Columns of a small program.
-const SMALL: usize = 100_000;
 /// The least share that is priced, so that ties are few.
 const LEAST_EXPOSED: f64 = 0.05;
 
@@ -155,7 +151,7 @@ impl Question<'_> {
         step: &Step,
         control: &Control,
     ) -> Result<(Sharding, Vec<String>), (Refused, Vec<String>)> {
-        self.within_after(step, control, &mut Known::default())
+        self.within_after(step, (control, &|_| true), &mut Known::default())
     }
 
     /// Seconds that no sharding of a step is below, `enough_s` where a search proves as much.
@@ -163,7 +159,7 @@ impl Question<'_> {
     pub fn least_s(&self, step: &Step, enough_s: f64, control: &Control) -> f64 {
         let known = &mut Known::until(enough_s);
         // Rows of memory may leave no choice that is found; the bound is what counts.
-        let _ = self.within_after(step, control, known);
+        let _ = self.within_after(step, (control, &|_| true), known);
         let (reached_s, _) = known.reached();
         // A program without a solution has no bound: equal layers with different strategies are outside of it.
         if reached_s.is_finite() { reached_s.min(enough_s) } else { 0.0 }
@@ -172,24 +168,33 @@ impl Question<'_> {
     fn within_after(
         &self,
         step: &Step,
-        control: &Control,
+        (control, is_worth): (&Control, &dyn Fn(&Sharding) -> bool),
         known: &mut Known,
     ) -> Result<(Sharding, Vec<String>), (Refused, Vec<String>)> {
         let mut all = self.budgets(step);
         all.retain(|budget| step.graph.is_own(budget.op()));
         let mut graph = Graph { budgets: Vec::new(), ..step.graph.clone() };
-        let mut joined: Vec<usize> = Vec::new();
+        let at = |name: &String| all.iter().position(|budget| budget.name == *name);
+        let mut joined: Vec<usize> = known.rows.iter().filter_map(at).collect();
+        graph.budgets.extend(joined.iter().map(|at| all[*at].clone()));
         loop {
             let names = || joined.iter().map(|at| all[*at].name.clone()).collect::<Vec<_>>();
-            let sharding = again(&graph, (self.mesh, self.prices), control, known)
-                .map_err(|error| (error, names()))?;
-            let used = used(&graph, self.mesh, &all, &sharding.strategies);
-            let over = all.iter().zip(used).map(|(of, used)| used / of.most_bytes.max(1.0) - 1.0);
-            let mut broken: Vec<(f64, usize)> =
-                over.zip(0..).filter(|(over, _)| *over > 1e-9).collect();
+            let broken = |sharding: &Sharding| {
+                let used = used(&graph, self.mesh, &all, &sharding.strategies);
+                let over = all.iter().zip(used).map(|(of, used)| used / of.most_bytes.max(1.0));
+                let mut broken: Vec<(f64, usize)> =
+                    over.zip(0..).filter(|(over, _)| *over > 1.0 + 1e-9).collect();
+                broken.retain(|(_, at)| !joined.contains(at));
+                broken
+            };
+            let is_worth = |sharding: &Sharding| broken(sharding).is_empty() && is_worth(sharding);
+            let of = (self.mesh, self.prices);
+            let sharding =
+                again(&graph, of, (control, &is_worth), known).map_err(|error| (error, names()))?;
+            let mut broken = broken(&sharding);
             broken.sort_by(|one, other| other.0.total_cmp(&one.0));
-            broken.retain(|(_, at)| !joined.contains(at));
             if broken.is_empty() || known.reached().1 {
+                known.rows = names();
                 return Ok((sharding, names()));
             }
             if control.stop().is_some() {
@@ -211,16 +216,19 @@ impl Question<'_> {
         let coarse = &limited(control, (COARSE, None));
         let short = coarse.part(SHORT);
         let known = &mut Known::default();
+        known.is_rough = true;
         let mut found = self.fastest(&short, known);
         coarse.spend(short.spent());
+        if found.is_ok() {
+            short.noted_stop().into_iter().for_each(|stop| control.note_stop(stop));
+        }
         // Without a stop a search ends undecided where its parts are too many.
-        if short.noted_stop().is_some() || matches!(found, Err((Refused::NotSolved, _))) {
+        let is_open = short.noted_stop().is_some() || matches!(found, Err((Refused::NotSolved, _)));
+        if is_open && found.is_err() {
             // Where memory just suffices, any plan takes less to find than a good one.
-            if found.is_err() {
-                let any = limited(control, (ANY, None)).part(0.5);
-                found = self.fastest(&any, known);
-                coarse.spend(any.spent());
-            }
+            let any = limited(control, (ANY, None)).part(0.5);
+            found = self.fastest(&any, known);
+            coarse.spend(any.spent());
             found = match (found, self.fastest(coarse, known)) {
                 (Ok(one), Ok(other)) if one.seconds() <= other.seconds() => Ok(one),
                 (Ok(one), Err(_)) => Ok(one),
@@ -228,7 +236,7 @@ impl Question<'_> {
             };
             coarse.noted_stop().into_iter().for_each(|stop| control.note_stop(stop));
         }
-        found.map(|best| self.proved(self.varied(best, coarse, known), control, known))
+        found.map(|best| self.proved(self.varied(best, coarse, known), (coarse, control), known))
     }
 
     fn fastest(
@@ -287,16 +295,34 @@ impl Question<'_> {
         best.ok_or(undecided.unwrap_or(last))
     }
 
-    /// A plan with the bound of a search for the best one, and that one where its replay is no slower.
-    fn proved(&self, mut plan: Planned, control: &Control, known: &mut Known) -> Planned {
-        let is_met = plan.sharding.bound_s >= plan.sharding.seconds * (1.0 - 1e-9);
+    /// A plan with the bound of a search for the best one, and that one where its replay is no slower; first of a coarse
+    /// one, in which all orders of axes are.
+    fn proved(
+        &self,
+        mut plan: Planned,
+        (coarse, control): (&Control, &Control),
+        known: &mut Known,
+    ) -> Planned {
+        known.is_rough = false;
+        let gap = if plan.sharding.n_columns <= SMALL { coarse.limits().gap } else { LARGE };
+        let enough_s = plan.sharding.bound_s * (1.0 + gap);
+        if self.mesh.is_ordered && plan.sharding.seconds > enough_s {
+            plan = self.searched(plan, coarse, known);
+        }
+        let gap = if plan.sharding.n_columns <= SMALL { 1e-9 } else { LARGE };
+        let is_met = plan.sharding.bound_s >= plan.sharding.seconds * (1.0 - gap);
         // How far a search gets in a time is no matter of the question alone.
         if is_met || control.limits().deterministic || control.stop().is_some() {
             return plan;
         }
         let left = control.deadline().map(|end| end.saturating_duration_since(Instant::now()));
         let fine = limited(control, (0.0, Some(left.map_or(PROOF, |left| left.min(PROOF)))));
-        let found = self.within_after(&plan.step, &fine, known);
+        self.searched(plan, &fine, known)
+    }
+
+    /// A plan with the bound of a further search, and what that finds where its replay is no slower.
+    fn searched(&self, mut plan: Planned, control: &Control, known: &mut Known) -> Planned {
+        let found = self.within_after(&plan.step, (control, &|_| true), known);
         let Ok((sharding, rows)) = found else { return plan };
         let bound_s = plan.sharding.bound_s.max(sharding.bound_s);
         let replayed = replayed(&plan.step.graph, &sharding, &self.running);
@@ -317,12 +343,12 @@ impl Question<'_> {
         control: &Control,
         known: &mut Known,
     ) -> Result<Planned, (Refused, Vec<String>)> {
-        known.forget();
+        known.forget(Vec::new());
         let mut best: Option<Planned> = None;
         let mut exposed = Exposed { parameters: 1.0, activations: 1.0 };
         for _ in 0..ROUNDS {
-            let at = match (self.exposed(&mut step, of, (exposed, control), known), best.is_some())
-            {
+            let found = self.exposed(&mut step, of, (exposed, control, f64::INFINITY), known);
+            let at = match (found, best.is_some()) {
                 (Err(_), true) => break,
                 (found, _) => found?,
             };
@@ -341,17 +367,23 @@ impl Question<'_> {
         best.ok_or((Refused::NotSolved, Vec::new()))
     }
 
-    /// The plan of a program that prices a share of the collectives of parameters and gradients.
+    /// The plan of a program that prices shares of collectives. Where it can't be below some seconds of a micro-batch by
+    /// an order of axes alone, those are not searched.
     fn exposed(
         &self,
         step: &mut Step,
         (accumulation, recomputes): (u64, bool),
-        (exposed, control): (Exposed, &Control),
+        (exposed, control, most_s): (Exposed, &Control, f64),
         known: &mut Known,
     ) -> Result<Planned, (Refused, Vec<String>)> {
         expose(&mut step.graph, exposed);
-        let (sharding, rows) = self.within_after(step, control, known)?;
-        let replayed = replayed(&step.graph, &sharding, &self.running);
+        let replay = |sharding: &Sharding| replayed(&step.graph, sharding, &self.running);
+        let is_worth = |sharding: &Sharding| {
+            let least = sharding.bound_s / sharding.seconds;
+            most_s.is_infinite() || least * replay(sharding).seconds < most_s
+        };
+        let (sharding, rows) = self.within_after(step, (control, &is_worth), known)?;
+        let replayed = replay(&sharding);
         Ok(Planned {
             peak: self.peak(step, &sharding.strategies),
             step: step.clone(),
@@ -367,11 +399,10 @@ impl Question<'_> {
     /// The faster in replay of a plan and those of other shares, which the plan's own share says nothing of: what
     /// one hides may hide what another adds.
     fn varied(&self, mut best: Planned, control: &Control, known: &mut Known) -> Planned {
-        known.forget();
+        known.forget(best.rows.clone());
         let of = (best.accumulation, best.recomputes);
         let is_small = best.sharding.n_columns <= SMALL;
         let shares = if is_small { &SHARES[..] } else { &[] };
-        let control = &limited(control, (if is_small { COARSE } else { LARGE }, None));
         let pairs = ACTIVATIONS.iter().flat_map(|activations| {
             let parameters = shares.iter().map(|share| Some(*share)).chain([None]);
             parameters.map(move |parameters| (parameters, *activations))
@@ -383,7 +414,8 @@ impl Question<'_> {
             if control.stop().is_some() {
                 break;
             }
-            let at = self.exposed(&mut best.step.clone(), of, (exposed, control), known);
+            let of = (of, (exposed, control, best.replayed.seconds));
+            let at = self.exposed(&mut best.step.clone(), of.0, of.1, known);
             if let Ok(at) = at
                 && at.seconds() < best.seconds()
             {
