@@ -7,7 +7,7 @@
 
 use ir::card::stored::CacheType;
 use ir::chip::Architecture;
-use ir::cluster::Cluster;
+use ir::cluster::{Cluster, DeviceKind};
 use ir::diagnostic::Diagnostic;
 use ir::id::DeviceId;
 use serde_json::json;
@@ -162,14 +162,14 @@ pub(super) fn numbers(
         return Err(refusal(target, message)
             .hint(format!("state `node` of each device in the cluster file{instead}")));
     }
-    let mut kinds = devices.iter().filter_map(|device| {
-        let kind = cluster.devices.get(device.index())?.kind;
-        cluster.kinds.get(kind.index()).map(|kind| &kind.name)
-    });
-    let is_other = |kind: &&String| WITHOUT_CUDA.iter().any(|prefix| kind.starts_with(prefix));
+    let mut kinds = devices.iter().map(|device| cluster.kind_of(*device));
+    let is_other = |kind: &&DeviceKind| {
+        kind.chip.architecture() == Architecture::Apple
+            || WITHOUT_CUDA.iter().any(|prefix| kind.name.starts_with(prefix))
+    };
     if let Some(kind) = kinds.find(is_other) {
         let message =
-            format!("this script of {target} is for devices of CUDA, and `{kind}` is none");
+            format!("this script of {target} is for devices of CUDA, and `{}` is none", kind.name);
         return Err(refusal(target, message).hint(format!("plan on devices of CUDA{instead}")));
     }
     let of = |device: &DeviceId| match places.get(device.index()) {
@@ -183,6 +183,30 @@ pub(super) fn numbers(
         }
     };
     devices.iter().map(of).collect()
+}
+
+/// The first architecture that engines run on: vLLM 0.14 "GPU" (compute capability 7.0), FlashInfer 0.6, of which SGLang
+/// has its kernels (7.5), TensorRT-LLM 0.18 "Support matrix" (8.0).
+const FIRST: [(&str, Architecture); 3] = [
+    ("vllm", Architecture::Volta),
+    ("sglang", Architecture::Turing),
+    ("trtllm", Architecture::Ampere),
+];
+
+/// Refuses devices that are too old for an engine.
+pub(super) fn runs_on(
+    (cluster, devices): (&Cluster, &[DeviceId]),
+    (engine, target): (&str, &'static str),
+) -> Result<(), Diagnostic> {
+    let Some((_, first)) = FIRST.into_iter().find(|(name, _)| *name == engine) else {
+        return Ok(());
+    };
+    let kinds = devices.iter().map(|device| cluster.kind_of(*device));
+    let is_older = |kind: &&DeviceKind| kind.chip.architecture() < first;
+    let Some(older) = kinds.into_iter().find(is_older) else { return Ok(()) };
+    let message =
+        format!("{engine} runs on {} GPUs or newer; `{}` is older", first.name(), older.name);
+    Err(refusal(target, message).hint(format!("plan on {} or newer GPUs", first.name())))
 }
 
 /// The hint that names another format of stages.
@@ -208,6 +232,7 @@ fn ranks(source: &StagesSource<'_>, target: &'static str) -> Result<Ranks, Diagn
     check_local(source, target)?;
     let on = (source.cluster, &places(source.cluster)[..]);
     let numbers = numbers(on, &source.devices(), (target, RANGES))?;
+    runs_on((source.cluster, &source.devices()), (target, target))?;
     let first = source.stages.first().map(|stage| host(source.cluster, stage.0));
     if let Some(other) =
         source.stages.iter().find(|stage| Some(host(source.cluster, stage.0)) != first)

@@ -494,6 +494,7 @@ fn what_fleets_do_not_honour_is_refused_by_name() {
         ("--rate nan", "--rate"),
         ("--tpot 0s", "tpot"),
         ("--percentile 0", "--percentile"),
+        ("--rate 1 --percentile 95", "--percentile"),
         ("--input-tokens 0", "--input-tokens"),
         ("--mode both", "--mode"),
         ("--objective latency", "latency"),
@@ -757,5 +758,94 @@ fn hosts_serve_alone_what_they_serve_among_others() {
         folder.write("some.yaml", &format!("{kinds}nodes:\n{some}{tail}{joins}"));
         folder.run(&format!("{asked} some.yaml")).exits(0);
         assert!(devices(&folder.json("plan.json")).len() <= used.len(), "{some}");
+    }
+}
+
+fn llama_of_four_bits() -> Value {
+    json!({
+        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 8192,
+        "num_hidden_layers": 80, "num_attention_heads": 64, "num_key_value_heads": 8,
+        "intermediate_size": 28672, "vocab_size": 128_256, "max_position_embeddings": 131_072,
+        "tie_word_embeddings": false, "torch_dtype": "float16",
+        "quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 128}
+    })
+}
+
+/// Of fleets of as few devices the plan is one of the lowest price.
+#[test]
+fn of_as_few_devices_the_cheapest_are_planned() {
+    let folder = folder();
+    folder.write("llama.json", &llama_of_four_bits().to_string());
+    folder.write(
+        "priced.yaml",
+        "name: priced\nnodes:\n  - {count: 1, device: l40s, devices: 4, host: pcie5_x16, nics: 4}\n  \
+         - {count: 2, device: a100_sxm4_80gb, devices: 4, scaleup: nvlink3, host: pcie5_x16, nics: 4}\n\
+         network: {link: ib_ndr_400}\nrunning:\n  - {kind: l40s, price_per_hour: 0.9}\n  \
+         - {kind: a100_sxm4_80gb, price_per_hour: 1.7}\n",
+    );
+    let asked = "infer llama.json --cluster priced.yaml --input-tokens 1000 --output-tokens 200 --rate 2 \
+                 --tpot 35ms --ttft 1500ms --time-limit 10m --force -o plan.json --objective";
+    let of = |objective: &str| {
+        folder.run(&format!("{asked} {objective}")).exits(0);
+        let fleet = folder.json("plan.json")["fleet"].clone();
+        (fleet["n_devices"].as_u64().unwrap(), number(&fleet["price_per_hour"]))
+    };
+    let [(fewest, price), (n, lowest)] = ["fewest-devices", "lowest-price"].map(of);
+    assert!(fewest <= n && lowest <= price);
+    assert!(fewest < n || price <= lowest * 1.001, "{fewest} devices at {price}, {n} at {lowest}");
+}
+
+/// Four-bit kernels complete fewer requests in large batches: a longer TPOT limit, that allows these, serves as much.
+#[test]
+fn a_longer_tpot_limit_serves_as_much_where_large_batches_are_slower() {
+    let folder = folder();
+    let mut model = llama_of_four_bits();
+    for (field, value) in [
+        ("hidden_size", 3584),
+        ("num_hidden_layers", 28),
+        ("num_attention_heads", 28),
+        ("num_key_value_heads", 4),
+        ("intermediate_size", 18_944),
+        ("vocab_size", 152_064),
+    ] {
+        model[field] = json!(value);
+    }
+    model["quantization_config"] = json!({
+        "quant_method": "awq", "bits": 4, "group_size": 128, "version": "gemm", "zero_point": true
+    });
+    folder.write("small.json", &model.to_string());
+    folder.write(
+        "a100.yaml",
+        "name: a100\nnodes:\n  - {count: 1, device: a100_sxm4_80gb, devices: 1, host: pcie5_x16}\n",
+    );
+    let of = |tpot: &str| {
+        let asked = "infer small.json --cluster a100.yaml --input-tokens 200 --output-tokens 600 --ttft 4500ms \
+                     --time-limit 10m --force -o plan.json --tpot";
+        folder.run(&format!("{asked} {tpot}")).exits(0);
+        number(&folder.json("plan.json")["fleet"]["requests_per_s"])
+    };
+    let [shorter, longer] = ["25ms", "80ms"].map(of);
+    // Rates are searched in steps of 1.1 %, and once more of 1 %.
+    assert!(longer > 0.98 * shorter, "{longer} instead of {shorter} requests/s");
+}
+
+/// Engines run on no GPU that is older than their kernels, or of another vendor.
+#[test]
+fn devices_that_an_engine_does_not_run_on_get_no_script() {
+    let folder = folder();
+    for (device, engine, word) in [
+        ("p100_sxm2_16gb", "vllm", "Volta"),
+        ("v100_sxm2_32gb", "sglang", "Turing"),
+        ("v100_sxm2_32gb", "trtllm", "Ampere"),
+        ("m1_ultra_64core_128gb", "vllm", "CUDA"),
+    ] {
+        let hosts = format!("name: old\nnodes:\n  - {{count: 1, device: {device}, devices: 1}}\n");
+        folder.write("old.yaml", &hosts);
+        folder.write("dense.json", &super::serving::config().to_string());
+        let asked = "infer dense.json --cluster old.yaml --dtype f16 --rate 0.1 --input-tokens 200 --output-tokens 50";
+        folder.run(&format!("{asked} --for {engine} -o plan.json --force")).exits(0);
+        let talk =
+            folder.run(&format!("export plan.json --target {engine} -o start.sh")).exits(3).talk();
+        assert!(talk.contains(word), "{device} {engine}: {talk}");
     }
 }

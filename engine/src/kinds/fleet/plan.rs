@@ -432,7 +432,7 @@ fn of(request: &PlanRequest) -> Result<(Asked, Option<Diagnostic>), Diagnostic> 
         let message = "`--tpot` limits the time between tokens, and requests have one token out";
         return Err(Diagnostic::usage("promise", message).hint("leave it out, or state --ttft"));
     }
-    let (promises, noted) = promises(request, has_steps);
+    let (promises, noted) = promises(request, has_steps)?;
     let (lengths, mut missing) = unstated.unzip();
     if noted.is_some() {
         missing.get_or_insert_default().push("--tpot");
@@ -468,7 +468,10 @@ fn of(request: &PlanRequest) -> Result<(Asked, Option<Diagnostic>), Diagnostic> 
 }
 
 /// Latencies; a TPOT is assumed where neither a rate nor a latency of tokens limits the batch, if there are any.
-fn promises(request: &PlanRequest, has_steps: bool) -> (Promises, Option<String>) {
+fn promises(
+    request: &PlanRequest,
+    has_steps: bool,
+) -> Result<(Promises, Option<String>), Diagnostic> {
     let serving = &request.serving;
     let [ttft_s, tpot_s] =
         [serving.ttft, serving.tpot].map(|time| time.map(|time| time.as_secs_f64()));
@@ -481,7 +484,15 @@ fn promises(request: &PlanRequest, has_steps: bool) -> (Promises, Option<String>
         && serving.request_latency.is_none();
     let usual = is_open.then_some(USUAL_TPOT_S);
     let noted = usual.map(|seconds| format!("TPOT {:.0} ms", 1e3 * seconds));
-    (Promises { ttft_s, tpot_s: tpot_s.or(usual), statistic }, noted)
+    let promises = Promises { ttft_s, tpot_s: tpot_s.or(usual), statistic };
+    let limits = [promises.ttft_s, promises.tpot_s];
+    let has_limit = limits.iter().any(Option::is_some) || serving.request_latency.is_some();
+    if percentile.is_some() && !has_limit {
+        let message = "`--percentile` is of latencies that have limits, and none is stated";
+        return Err(Diagnostic::usage("promise", message)
+            .hint("state --ttft, --tpot or --request-latency, or leave it out"));
+    }
+    Ok((promises, noted))
 }
 
 fn engine(request: &PlanRequest) -> Result<Engine, Diagnostic> {

@@ -181,8 +181,7 @@ fn proof(setting: &Setting, report: &FoundDocument<FleetFigures>, stop: StopReas
         }
         (false, None) if stop != StopReason::Finished => format!("not proved: {}", stop.words()),
         (false, None) => {
-            "not proved: a further search, of fewer shapes or for throughput, found as good a fleet"
-                .to_owned()
+            "not proved: found by a further search, of which no bound is known".to_owned()
         }
     }
 }

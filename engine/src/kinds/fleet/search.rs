@@ -64,14 +64,47 @@ pub(super) fn best(
         return split(setting, question, (door, control), N_EASED);
     }
     let answer = search(setting, question, (door, control))?;
-    if question.promises.tpot_s.or(asked.latency_s).is_some() || asked.traffic.rate.is_none() {
-        return Ok(answer);
-    }
     let of = |question: &Question<'_>| search(setting, question, (door, control));
+    if question.promises.tpot_s.or(asked.latency_s).is_some() || asked.traffic.rate.is_none() {
+        return Ok(cheaper(question, answer, &of));
+    }
     Ok(shortened(question, answer, (&of, &|_| false)))
 }
 
 pub(super) type Search<'s> = &'s dyn Fn(&Question<'_>) -> Result<Answer, Refused>;
+
+/// Of fleets of as few devices, the cheapest.
+fn cheaper(question: &Question<'_>, mut answer: Answer, of: Search<'_>) -> Answer {
+    let prices = || question.devices.iter().map(|devices| devices.pool.price_per_hour);
+    let is_one = prices().all(|price| Some(price) == prices().next());
+    if is_one || !answer.is_kept() || question.objective != Objective::FewestDevices {
+        return answer;
+    }
+    let Some(figures) = answer.found.best.as_ref().map(|best| best.figures.clone()) else {
+        return answer;
+    };
+    let most_price_per_hour = figures.price_per_hour.map(|price| CHEAPER * price);
+    let cheaper = Question {
+        objective: Objective::LowestPrice,
+        most_devices: Some(figures.n_devices),
+        most_price_per_hour,
+        ..question.clone()
+    };
+    let other = most_price_per_hour.and_then(|_| of(&cheaper).ok());
+    if let Some(other) = other.filter(Answer::is_kept) {
+        take(&mut answer, other);
+    }
+    answer
+}
+
+/// The fleet of another search; what was searched, and the bound, stay those of the first.
+fn take(answer: &mut Answer, other: Answer) {
+    let first = std::mem::replace(answer, other);
+    let workers = std::mem::take(&mut answer.types.workers);
+    answer.types = Types { workers, ..first.types };
+    answer.predicted = first.predicted;
+    (answer.found.bound, answer.found.verdict) = (first.found.bound, first.found.verdict);
+}
 
 /// Of fleets as good as one, one with a TPOT short enough, or the shortest TPOT found.
 fn shortened(
@@ -91,12 +124,7 @@ fn shortened(
         if !other.is_kept() || is_before(question, &answer, &other) {
             break;
         }
-        // What was searched, and the bound, are those without a promise.
-        let (bound, verdict) = (answer.found.bound, answer.found.verdict);
-        let first = std::mem::replace(&mut answer, other);
-        answer.types = Types { workers: answer.types.workers, ..first.types };
-        answer.predicted = first.predicted;
-        (answer.found.bound, answer.found.verdict) = (bound, verdict);
+        take(&mut answer, other);
     }
     answer
 }

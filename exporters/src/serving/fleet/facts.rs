@@ -12,7 +12,7 @@ use super::source::FleetSource;
 use super::words::{Engine, Order};
 use crate::modules::devices::{Place, places};
 use crate::modules::refusal;
-use crate::serving::stages::{cache_name, host, numbers};
+use crate::serving::stages::{cache_name, host, numbers, runs_on};
 
 /// Ranks of a replica on a host.
 #[derive(Debug, PartialEq)]
@@ -258,6 +258,7 @@ fn shares(
         }
     };
     let numbers = numbers((on.cluster, &on.places), &ids, (target, ""))?;
+    runs_on((on.cluster, &ids), (engine.target, target))?;
     let mut shares: Vec<Share> = Vec::new();
     for (id, number) in ids.iter().zip(numbers) {
         let host = host(on.cluster, *id);

@@ -6,7 +6,7 @@ use cost_model::serving::IterationTime;
 use super::question::Promises;
 use super::replayed::{CLEARLY, Rounds, SHORT, Stopped};
 use super::size::{Candidate, MOST_LOAD, Room, Sized};
-use super::stream::{Stream, lengths, share};
+use super::stream::{self, Stream, lengths, share};
 use super::types::Worker;
 use crate::serving::fleet::Role;
 
@@ -28,6 +28,8 @@ enum Look {
     Late,
     /// Both.
     Neither,
+    /// Too near to what it completes.
+    Saturated,
 }
 
 /// Settings of a worker.
@@ -41,6 +43,8 @@ struct Settings<'s, 'q, 'p> {
     floor: i64,
     /// The best setting so far, and the number of its rate on the grid.
     best: Option<(Sized, i64)>,
+    /// Requests/s that a batch of the last setting completes.
+    capacity: Option<(Stream, f64)>,
 }
 
 fn per_s(grid: i64) -> f64 {
@@ -82,6 +86,7 @@ impl Rounds<'_, '_> {
             most: grid(figures.requests_per_s),
             floor: if floor_per_s > 0.0 { grid(floor_per_s) } else { i64::MIN },
             best: None,
+            capacity: None,
         };
         for room in &rooms {
             settings.room(room)?;
@@ -125,12 +130,23 @@ impl Settings<'_, '_, '_> {
                         other => (missed, look) = (between, other),
                     }
                 }
-                self.best = Some((self.sized(room, stream, met), met));
+                self.best = Some((self.sized(room, stream.clone(), met), met));
                 rate = met + 1;
             }
             match look {
                 Look::Slow => low = middle + 1,
                 Look::Late => high = middle,
+                // More running requests may complete fewer, where iterations beyond some size take longer.
+                Look::Saturated => {
+                    let capacity = self.capacity(&stream);
+                    let fewer = room.limits.get(middle + 1).copied();
+                    let is_more =
+                        |limit| self.capacity(&room.stream.with_running(limit)) > capacity;
+                    match fewer.is_some_and(is_more) {
+                        true => low = middle + 1,
+                        false => high = middle,
+                    }
+                }
                 Look::Met | Look::Neither => break,
             }
         }
@@ -146,13 +162,25 @@ impl Settings<'_, '_, '_> {
         Sized { stream, budget, kv_tokens, requests_per_s, seconds }
     }
 
+    /// Requests/s that a batch completes of more than it can, replayed.
+    fn capacity(&mut self, stream: &Stream) -> f64 {
+        if let Some((of, capacity)) = &self.capacity
+            && of == stream
+        {
+            return *capacity;
+        }
+        let capacity = stream.capacity(self.candidate.mix, self.price).unwrap_or(0.0);
+        self.capacity = Some((stream.clone(), capacity));
+        capacity
+    }
+
     /// Requests/s of a batch at a rate of the worker.
     fn of_batch(&self, stream: &Stream, rate: i64) -> f64 {
         per_s(rate) * self.candidate.share / stream.n_streams as f64
     }
 
     /// One replay at a rate, unless the closed form shows that the mean is missed, and the percentile is above it.
-    fn look(&self, stream: &Stream, rate: i64) -> Result<Look, Stopped> {
+    fn look(&mut self, stream: &Stream, rate: i64) -> Result<Look, Stopped> {
         self.rounds.stopped()?;
         let Candidate { question, mix, .. } = self.candidate;
         let rate = self.of_batch(stream, rate);
@@ -184,9 +212,12 @@ impl Settings<'_, '_, '_> {
         {
             return Ok(says(seconds));
         }
-        match replayed(n / LOOK) {
-            Ok((seconds, _)) => Ok(says(seconds)),
-            Err(_) => self.rounds.stopped().map(|()| Look::Late),
+        let Ok((seconds, _)) = replayed(n / LOOK) else {
+            return self.rounds.stopped().map(|()| Look::Late);
+        };
+        match says(seconds) {
+            Look::Met if rate > stream::MOST_LOAD * self.capacity(stream) => Ok(Look::Saturated),
+            look => Ok(look),
         }
     }
 
@@ -269,7 +300,7 @@ mod tests {
         let control = free();
         let rounds = Rounds::new((question, &line), &control);
         let rooms = candidate.rooms(&*price, worker.stream.handed).unwrap();
-        let settings = Settings {
+        let mut settings = Settings {
             promises: rounds.promises_of(worker.figures.role),
             rounds: &rounds,
             candidate,
@@ -277,6 +308,7 @@ mod tests {
             most: i64::MAX,
             floor: i64::MIN,
             best: None,
+            capacity: None,
         };
         let rate = grid(requests_per_s);
         rooms.iter().any(|room| {

@@ -10,16 +10,13 @@ use cost_model::serving::worker::Shape;
 
 use super::program::load;
 use super::question::{Price, Promises, Question, Reason, Statistic};
-use super::stream::{Stream, lengths, share};
+use super::stream::{MOST_LOAD, Stream, lengths, share};
 use super::types::{Worker, rival};
 use crate::run::Control;
 use crate::serving::fleet::{self, Found, Plan, Role};
 
 /// Fleets that are replayed at most.
 const MOST_ROUNDS: usize = 32;
-/// Load at most, of what a worker does whose queue never empties: nearer to it a queue that a replay does not
-/// see may last for ever.
-const MOST_LOAD: f64 = 0.92;
 /// Parts of a rate that misses a promise that are tried, and how much greater than one that will do the least is that
 /// will not.
 const PARTS: [f64; 12] = [0.97, 0.94, 0.9, 0.85, 0.75, 0.6, 0.4, 0.2, 0.1, 0.05, 0.025, 0.0125];

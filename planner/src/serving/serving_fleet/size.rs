@@ -348,9 +348,14 @@ impl Candidate<'_> {
         (seconds, n): ([f64; 2], f64),
         price: &dyn IterationTime,
     ) -> (Stream, [f64; 2]) {
-        for deviations in DEVIATIONS {
+        let most_running = stream.scheduler.max_num_seqs;
+        let far = DEVIATIONS.map(|deviations| {
             let most = (n + deviations * n.sqrt()).ceil() as u64;
-            let most = most.next_multiple_of(8).min(stream.scheduler.max_num_seqs);
+            most.next_multiple_of(8).min(most_running)
+        });
+        let further = room.limits.iter().rev().copied();
+        let further = further.filter(|most| *most > far[DEVIATIONS.len() - 1]);
+        for most in far.into_iter().chain(further.take_while(|most| *most < most_running)) {
             let limited = stream.with_running(most);
             let most_per_s = self.most_per_s(room, most, price).unwrap_or(0.0);
             if most_per_s < rate * self.each(stream) {

@@ -20,6 +20,9 @@ const RELAXATIONS: f64 = 10.0;
 const BEYOND: f64 = 50.0;
 /// Arrivals of a queue that never empties, of what the closed form says that a worker completes.
 const OVERLOAD: f64 = 1.2;
+/// Load at most, of what a worker does whose queue never empties: nearer to it a queue that a replay does not
+/// see may last for ever.
+pub(super) const MOST_LOAD: f64 = 0.92;
 /// Share of requests beyond a percentile that are told apart.
 const LEAST_BEYOND: f64 = 1e-3;
 
