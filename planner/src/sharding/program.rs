@@ -89,11 +89,16 @@ pub(super) fn again(
     }
     let most = best.seconds / UNIT_S;
     let (ordered, duals) = match program.ordered(mesh, (before, most), tables) {
-        Err(Refused::Infeasible) => return Ok(with_bound(best, f64::INFINITY)),
+        Err(Refused::Infeasible) => {
+            before.reached = most;
+            return Ok(with_bound(best, f64::INFINITY));
+        }
         of => of?,
     };
-    let mut start = Before { duals, most, gap, ..Before::default() };
+    let enough = before.enough;
+    let mut start = Before { duals, most, enough, gap, ..Before::default() };
     let found = ordered.best(tables, &mut start, control);
+    before.reached = before.reached.max(start.reached);
     let bound_s = of_any.bound_s.max(start.reached * UNIT_S);
     Ok(match found {
         Ok((_, other)) if other.seconds < best.seconds => with_bound(other, bound_s),

@@ -223,8 +223,8 @@ impl Question<'_> {
             short.noted_stop().into_iter().for_each(|stop| control.note_stop(stop));
         }
         // Without a stop a search ends undecided where its parts are too many.
-        let is_open = short.noted_stop().is_some() || matches!(found, Err((Refused::NotSolved, _)));
-        if is_open && found.is_err() {
+        let is_open = matches!(found, Err((Refused::NotSolved, _)));
+        if is_open || found.is_err() && short.noted_stop().is_some() {
             // Where memory just suffices, any plan takes less to find than a good one.
             let any = limited(control, (ANY, None)).part(0.5);
             found = self.fastest(&any, known);
@@ -304,15 +304,16 @@ impl Question<'_> {
         known: &mut Known,
     ) -> Planned {
         known.is_rough = false;
-        let gap = if plan.sharding.n_columns <= SMALL { coarse.limits().gap } else { LARGE };
-        let enough_s = plan.sharding.bound_s * (1.0 + gap);
-        if self.mesh.is_ordered && plan.sharding.seconds > enough_s {
+        let is_small = plan.sharding.n_columns <= SMALL;
+        let is_met = |of: &Planned, gap| {
+            let gap = if is_small { gap } else { LARGE };
+            of.sharding.bound_s >= of.sharding.seconds * (1.0 - gap)
+        };
+        if self.mesh.is_ordered && !is_met(&plan, coarse.limits().gap) {
             plan = self.searched(plan, coarse, known);
         }
-        let gap = if plan.sharding.n_columns <= SMALL { 1e-9 } else { LARGE };
-        let is_met = plan.sharding.bound_s >= plan.sharding.seconds * (1.0 - gap);
         // How far a search gets in a time is no matter of the question alone.
-        if is_met || control.limits().deterministic || control.stop().is_some() {
+        if is_met(&plan, 1e-9) || control.limits().deterministic || control.stop().is_some() {
             return plan;
         }
         let left = control.deadline().map(|end| end.saturating_duration_since(Instant::now()));
@@ -414,8 +415,8 @@ impl Question<'_> {
             if control.stop().is_some() {
                 break;
             }
-            let of = (of, (exposed, control, best.replayed.seconds));
-            let at = self.exposed(&mut best.step.clone(), of.0, of.1, known);
+            let priced = (exposed, control, best.replayed.seconds);
+            let at = self.exposed(&mut best.step.clone(), of, priced, known);
             if let Ok(at) = at
                 && at.seconds() < best.seconds()
             {

@@ -56,6 +56,7 @@ pub(super) fn other(
         ("requests", one.lengths != two.lengths),
         ("rate", one.rate != two.rate),
         ("concurrency", one.concurrency != two.concurrency),
+        ("seed", one.seed != two.seed),
         ("shared prefix", one.shared_prefix != two.shared_prefix),
         ("promises", one.promises != two.promises),
         ("engine", one.engine != two.engine),
