@@ -5,7 +5,7 @@ use super::goldens::{lettered, mesh};
 use super::graph::{Budget, Graph};
 use super::judge;
 use super::lettered::Lettered;
-use super::program::plan;
+use super::program::{Known, again, plan};
 use crate::run::{Control, Limits};
 
 /// A generator of small numbers (linear congruences).
@@ -130,6 +130,13 @@ fn no_choice_is_better_and_bounds_meet_the_best() {
         let near = 1e-9 + 1e-7 * best;
         assert!((found.seconds - best).abs() < near, "{n}: {} {best}", found.seconds);
         assert!((found.bound_s - best).abs() < near, "{n}: {} {best}", found.bound_s);
+        // A stated bound is derived, and none above the best.
+        for (stated_s, is_true) in [(found.bound_s, true), (best * 1.01 + near, false)] {
+            let mut known = Known::until(stated_s);
+            let _ = again(&graph, (&mesh, &prices), (&control, &|_| true), &mut known);
+            let (reached_s, _) = known.reached();
+            assert_eq!(reached_s >= stated_s * (1.0 - 1e-9), is_true, "{n}: {reached_s} {best}");
+        }
     }
 }
 

@@ -161,3 +161,22 @@ fn graphs_are_sharded_op_by_op() {
         assert_ne!(folder.run(&format!("verify e.json {on}")).code, 0, "{name}");
     }
 }
+
+/// A bound that orders of axes raise is derived again; one above the cost of a plan is not.
+#[test]
+fn bounds_that_orders_of_axes_raise_are_derived() {
+    let folder = Folder::new(&diamond());
+    let root = env!("CARGO_MANIFEST_DIR");
+    let on = format!("--cluster {root}/examples/clusters/pod-1024.yaml");
+    let model = format!("{root}/examples/models/deepseek-v3.json");
+    let asked = "--global-batch 4096 --sequence-length 4096 --algorithm sharding -o plan.json";
+    folder.run(&format!("train {model} {on} {asked} --time-limit 10m")).exits(0);
+    let verify = |plan: &str| folder.run(&format!("verify {plan} --model {model} {on}"));
+    verify("plan.json").exits(0);
+    let mut plan = folder.json("plan.json");
+    let cost = plan["cost"].clone();
+    let seconds = cost["bound_s"].as_f64().unwrap() / (1.0 - cost["gap"].as_f64().unwrap());
+    plan["cost"]["bound_s"] = serde_json::json!(seconds);
+    folder.write("high.json", &plan.to_string());
+    assert!(verify("high.json").talk().contains("cost.bound_s"));
+}
