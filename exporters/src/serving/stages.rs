@@ -390,7 +390,7 @@ pub(crate) fn ranges(source: &StagesSource<'_>) -> Export {
 
 #[cfg(test)]
 mod tests {
-    use ir::cluster::{Device, Node};
+    use ir::cluster::{Device, DeviceKind, Node};
     use ir::id::{ClassId, KindId, NodeId};
     use ir::units::Bytes;
 
@@ -418,6 +418,7 @@ mod tests {
         };
         let of = |(node, n): (usize, &usize)| (0..*n).map(move |at| device(node, at));
         Cluster {
+            kinds: vec![DeviceKind::default()],
             devices: hosts.iter().enumerate().flat_map(of).collect(),
             nodes: (0..hosts.len()).map(node).collect(),
             ..Cluster::default()
