@@ -80,7 +80,7 @@ pub(crate) fn of(error: &clap::Error, words: &[OsString]) -> Option<Diagnostic> 
     };
     let flag = text(ContextKind::InvalidArg)?;
     match error.kind() {
-        ErrorKind::UnknownArgument => unknown(flag, words),
+        ErrorKind::UnknownArgument => negative(words).or_else(|| unknown(flag, words)),
         ErrorKind::ValueValidation => {
             let reason = std::error::Error::source(error)?.to_string();
             let value = text(ContextKind::InvalidValue)?.trim();
@@ -92,6 +92,17 @@ pub(crate) fn of(error: &clap::Error, words: &[OsString]) -> Option<Diagnostic> 
         }
         _ => None,
     }
+}
+
+/// A negative value, such as `-1ms`, which clap takes for a flag.
+fn negative(words: &[OsString]) -> Option<Diagnostic> {
+    let words: Vec<&str> = words.iter().filter_map(|word| word.to_str()).collect();
+    let is_negative = |word: &str| {
+        word.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let pair = words.windows(2).find(|pair| pair[0].starts_with("--") && is_negative(pair[1]))?;
+    let message = format!("`{}` of `{}` is negative", pair[1], pair[0]);
+    Some(Diagnostic::usage("usage", message).hint("--help says what values it takes"))
 }
 
 fn unknown(flag: &str, words: &[OsString]) -> Option<Diagnostic> {

@@ -40,19 +40,27 @@ pub(crate) struct LimitFlags {
     pub(crate) gap: Option<f64>,
     /// Stop after this many search nodes; repeats exactly on any machine
     #[arg(long, value_name = "N", env = "MESHWRIGHT_NODE_BUDGET", hide_env = true)]
-    #[arg(help_heading = "Search")]
+    #[arg(help_heading = "Search", value_parser = whole, allow_negative_numbers = true)]
     pub(crate) node_budget: Option<u64>,
     /// Seed of everything random
     #[arg(long, value_name = "N", default_value_t = 0, env = "MESHWRIGHT_SEED", hide_env = true)]
-    #[arg(help_heading = "Search")]
+    #[arg(help_heading = "Search", value_parser = whole, allow_negative_numbers = true)]
     pub(crate) seed: u64,
     /// Threads that a search may use [default: all cores]
     #[arg(long, value_name = "N", env = "MESHWRIGHT_THREADS", hide_env = true)]
-    #[arg(help_heading = "Search")]
+    #[arg(help_heading = "Search", value_parser = threads, allow_negative_numbers = true)]
     pub(crate) threads: Option<NonZeroUsize>,
     /// Same bytes each time: a node budget, no clock
     #[arg(long, conflicts_with = "time_limit", help_heading = "Search")]
     pub(crate) deterministic: bool,
+}
+
+fn whole(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("needs a whole number from 0 to {}", u64::MAX))
+}
+
+fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "needs a whole number of at least 1".to_owned())
 }
 
 impl LimitFlags {

@@ -26,6 +26,8 @@ const PARTS: f64 = 8.0;
 const GROUPS: [usize; 2] = [5, 5];
 /// Tokens of a prompt or an answer at most.
 const MOST_TOKENS: u64 = 1 << 24;
+/// Seconds since 1970 to beyond the year 9999.
+const MOST_SECONDS: f64 = 1e12;
 /// Names of columns.
 const COLUMNS: [(&str, &[&str]); 3] = [
     ("arrival_s", &["arrival_s", "arrival", "arrival_time", "timestamp"]),
@@ -190,8 +192,8 @@ impl Counted {
             bad(format!("`{}` is `{cell}`: needs {what}", COLUMNS[at].0))
         };
         let arrival_s = seconds(row[0])
-            .filter(|seconds| seconds.is_finite() && *seconds >= 0.0)
-            .ok_or_else(|| wrong(0, "seconds, or a date and time"))?;
+            .filter(|seconds| (0.0..=MOST_SECONDS).contains(seconds))
+            .ok_or_else(|| wrong(0, "seconds from 0 to 1e12, or a date and time"))?;
         let tokens = |at: usize| -> Result<u32, Diagnostic> {
             let n: Option<u64> = row[at].parse().ok().filter(|n| (1..=MOST_TOKENS).contains(n));
             n.map(|n| n as u32).ok_or_else(|| wrong(at, "a whole number from 1 on"))

@@ -157,6 +157,9 @@ fn requests_that_are_none_are_refused_by_name() {
     folder.write("back.csv", "arrival_s,input_tokens,output_tokens\n5,10,10\n1,10,10\n");
     folder.write("none.csv", "arrival_s,input_tokens,output_tokens\n");
     folder.write("once.csv", "arrival_s,input_tokens,output_tokens\n0,10,10\n0,10,10\n");
+    folder.write("long.csv", "arrival_s,input_tokens,output_tokens\n0,10,10\n1,1000000,10\n");
+    folder.write("after.csv", "arrival_s,input_tokens,output_tokens\n0,10,10\n1e300,10,10\n");
+    folder.write("before.csv", "arrival_s,input_tokens,output_tokens\n-5,10,10\n1,10,10\n");
     let refused = [
         ("--rate 1 --concurrency 4", "--concurrency"),
         ("--requests some.csv --concurrency 4", "--concurrency"),
@@ -175,6 +178,9 @@ fn requests_that_are_none_are_refused_by_name() {
         ("--requests none.csv", "no request"),
         ("--requests once.csv", "--rate"),
         ("--requests absent.csv", "absent.csv"),
+        ("--requests long.csv", "leave longer requests out of long.csv"),
+        ("--requests after.csv", "needs seconds from 0 to 1e12"),
+        ("--requests before.csv", "needs seconds from 0 to 1e12"),
         ("--phase decode --concurrency 4", "--concurrency"),
         ("--input-tokens 1000000 --output-tokens 10", "context"),
         ("--lengths 1000000:10:1,10:10", "context"),

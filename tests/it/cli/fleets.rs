@@ -493,6 +493,9 @@ fn what_fleets_do_not_honour_is_refused_by_name() {
         ("--rate -1", "--rate"),
         ("--rate nan", "--rate"),
         ("--tpot 0s", "tpot"),
+        ("--rate 1 --tpot -1ms", "`-1ms` of `--tpot` is negative"),
+        ("--rate 1 --seed -1", "--seed"),
+        ("--rate 1 --threads 0", "needs a whole number of at least 1"),
         ("--percentile 0", "--percentile"),
         ("--rate 1 --percentile 95", "--percentile"),
         ("--input-tokens 0", "--input-tokens"),
@@ -793,6 +796,38 @@ fn of_as_few_devices_the_cheapest_are_planned() {
     let [(fewest, price), (n, lowest)] = ["fewest-devices", "lowest-price"].map(of);
     assert!(fewest <= n && lowest <= price);
     assert!(fewest < n || price <= lowest * 1.001, "{fewest} devices at {price}, {n} at {lowest}");
+}
+
+/// Of fleets of as low a price the plan is one of the fewest devices.
+#[test]
+fn of_as_low_prices_the_fewest_devices_are_planned() {
+    let folder = folder();
+    let kind = |name: &str| {
+        format!("  - {{count: 1, device: {name}, devices: 8, scaleup: nvlink4, host: pcie5_x16}}\n")
+    };
+    let price = |name: &str, price: u8| format!("  - {{kind: {name}, price_per_hour: {price}}}\n");
+    let [own, rented] = ["h200_sxm5_141gb", "h100_sxm5_80gb"];
+    let (nodes, prices) = (kind(own) + &kind(rented), price(own, 0) + &price(rented, 3));
+    folder.write("owned.yaml", &format!("name: owned\nnodes:\n{nodes}running:\n{prices}"));
+    folder
+        .run("infer qwen.json --cluster owned.yaml --rate 0.5 --time-limit 10m -o plan.json")
+        .exits(0);
+    let fleet = &folder.json("plan.json")["fleet"];
+    assert_eq!((&fleet["n_devices"], number(&fleet["price_per_hour"])), (&json!(1), 0.0));
+}
+
+/// Engines serve fp32 checkpoints in 16 bits unless a type is stated: a plan in fp32 says so.
+#[test]
+fn plans_of_fp32_checkpoints_say_so() {
+    let folder = folder();
+    let mut model = config();
+    model["torch_dtype"] = json!("float32");
+    folder.write("model.json", &model.to_string());
+    for (dtype, is_warned) in [("", true), ("--dtype fp32", false), ("--dtype bf16", false)] {
+        let asked = "infer model.json --cluster one.yaml --rate 0.1 --all -o plan.json --force";
+        let talk = folder.run(&format!("{asked} {dtype}")).exits(0).talk();
+        assert_eq!(talk.contains("fp32-checkpoint"), is_warned, "{dtype}: {talk}");
+    }
 }
 
 /// Four-bit kernels complete fewer requests in large batches: a longer TPOT limit, that allows these, serves as much.

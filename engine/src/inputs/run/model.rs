@@ -223,6 +223,13 @@ fn read_served(
     Ok(model)
 }
 
+/// That a checkpoint is served in fp32: `--dtype auto` of vLLM and SGLang casts fp32 checkpoints to 16 bits.
+fn whole_precision() -> Diagnostic {
+    let message = "the checkpoint is fp32, and so is the plan; vLLM and SGLang serve it in 16 bits by default";
+    Diagnostic::warning("fp32-checkpoint", message)
+        .hint("state --dtype bf16 for half the memory of weights")
+}
+
 /// The same with weights quantised to a llama.cpp mixture, such as `Q4_K_M`.
 ///
 /// # Errors
@@ -248,7 +255,9 @@ pub fn quantized(
     }
     model.card.dtype = Some(weight_dtype);
     if flags.dtype.is_none() && mixture.is_none() {
+        let is_stated = assumed.is_empty() && weight_dtype == DType::F32;
         model.warnings.extend(assumed);
+        model.warnings.extend(is_stated.then(whole_precision));
     }
     let dtype = flags.dtype.unwrap_or(weight_dtype);
     if dtype == DType::F64 {

@@ -103,12 +103,17 @@ fn too_large(setting: &Setting, short: &Shortfall) -> Diagnostic {
                 true => format!(": state --devices {devices}"),
                 false => String::new(),
             };
+            let widest = pool.hosts.iter().map(Vec::len).max().unwrap_or(0);
+            let hosts = match widest < *devices as usize {
+                true => ", on hosts that a `network` joins",
+                false => "",
+            };
             let workers = match setting.asked.mode {
                 ServingMode::Disaggregated => "; prefill and decode workers take as many each",
                 _ => "",
             };
             error.fact("smallest", fact).hint(format!(
-                "{devices} devices of this kind fit the model and one request{limit}{workers}"
+                "{devices} devices of this kind fit the model and one request{hosts}{limit}{workers}"
             ))
         }
         None => {

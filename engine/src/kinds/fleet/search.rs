@@ -65,33 +65,37 @@ pub(super) fn best(
     }
     let answer = search(setting, question, (door, control))?;
     let of = |question: &Question<'_>| search(setting, question, (door, control));
+    let answer = least(question, answer, &of);
     if question.promises.tpot_s.or(asked.latency_s).is_some() || asked.traffic.rate.is_none() {
-        return Ok(cheaper(question, answer, &of));
+        return Ok(answer);
     }
     Ok(shortened(question, answer, (&of, &|_| false)))
 }
 
 pub(super) type Search<'s> = &'s dyn Fn(&Question<'_>) -> Result<Answer, Refused>;
 
-/// Of fleets of as few devices, the cheapest.
-fn cheaper(question: &Question<'_>, mut answer: Answer, of: Search<'_>) -> Answer {
+/// Of fleets of as few devices the cheapest; of as low a price, that of fewest devices.
+fn least(question: &Question<'_>, mut answer: Answer, of: Search<'_>) -> Answer {
     let prices = || question.devices.iter().map(|devices| devices.pool.price_per_hour);
     let is_one = prices().all(|price| Some(price) == prices().next());
-    if is_one || !answer.is_kept() || question.objective != Objective::FewestDevices {
-        return answer;
-    }
-    let Some(figures) = answer.found.best.as_ref().map(|best| best.figures.clone()) else {
+    let Some(figures) = answer.found.best.as_ref().map(|best| &best.figures) else { return answer };
+    let Some(price) = figures.price_per_hour.filter(|_| !is_one && answer.is_kept()) else {
         return answer;
     };
-    let most_price_per_hour = figures.price_per_hour.map(|price| CHEAPER * price);
-    let cheaper = Question {
-        objective: Objective::LowestPrice,
-        most_devices: Some(figures.n_devices),
-        most_price_per_hour,
+    let (objective, n_devices, price) = match question.objective {
+        Objective::FewestDevices => (Objective::LowestPrice, figures.n_devices, CHEAPER * price),
+        Objective::LowestPrice if figures.n_devices > 1 => {
+            (Objective::FewestDevices, figures.n_devices - 1, price)
+        }
+        _ => return answer,
+    };
+    let tied = Question {
+        objective,
+        most_devices: Some(n_devices),
+        most_price_per_hour: Some(price),
         ..question.clone()
     };
-    let other = most_price_per_hour.and_then(|_| of(&cheaper).ok());
-    if let Some(other) = other.filter(Answer::is_kept) {
+    if let Some(other) = of(&tied).ok().filter(Answer::is_kept) {
         take(&mut answer, other);
     }
     answer
@@ -205,11 +209,15 @@ fn split(
     Ok(best)
 }
 
-/// Whether one answer is better than another in the objective.
+/// Whether one answer is better than another in the objective; of equal ones, in devices and price.
 pub(super) fn is_before(question: &Question<'_>, one: &Answer, other: &Answer) -> bool {
-    let value = |of: &Answer| Some(of.found.best.as_ref()?.value(question.objective));
+    let value = |of: &Answer| {
+        let best = of.found.best.as_ref()?;
+        let price_per_hour = best.figures.price_per_hour.unwrap_or(0.0);
+        Some((best.value(question.objective), best.figures.n_devices, price_per_hour))
+    };
     match (value(one), value(other)) {
-        (Some(one), Some(other)) if question.objective == Objective::Throughput => one > other,
+        (Some(one), Some(other)) if question.objective == Objective::Throughput => one.0 > other.0,
         (Some(one), Some(other)) => one < other,
         (one, other) => one.is_some() && other.is_none(),
     }

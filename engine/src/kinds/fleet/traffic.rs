@@ -105,7 +105,11 @@ impl Traffic {
         let log = request_log::read(file)?;
         let rate = log.rate();
         if self.rate.or(rate).is_none() {
-            return Err(Diagnostic::input("bad-requests", "all requests arrive at once")
+            let message = match log.n {
+                1 => "one request has no rate",
+                _ => "all requests arrive at once",
+            };
+            return Err(Diagnostic::input("bad-requests", message)
                 .hint("state the requests per second with --rate"));
         }
         let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -136,7 +140,15 @@ impl Traffic {
         let message = format!(
             "{n_input} input and {n_output} output tokens exceed the model's context of {positions} tokens"
         );
-        let [first] = &mut self.lengths[..] else { return Err(beyond(message)) };
+        let beyond = |message: String| {
+            let hint = match &self.log {
+                Some(log) => format!("leave longer requests out of {}", log.name),
+                None => "lower --input-tokens or --output-tokens".to_owned(),
+            };
+            Diagnostic::usage("beyond-context", message)
+                .hint(format!("{hint}, or set `rope_scaling` in the config for a longer context"))
+        };
+        let [_] = self.lengths[..] else { return Err(beyond(message)) };
         let left = |other: u32| small(positions.saturating_sub(u64::from(other)));
         let cut = match self.is_assumed {
             [true, _] => Length { n_input: left(n_output), ..longest },
@@ -146,7 +158,7 @@ impl Traffic {
         if cut.n_input <= self.shared_prefix || cut.n_output == 0 {
             return Err(beyond(message));
         }
-        *first = cut;
+        self.lengths = vec![cut];
         let message =
             format!("{message}: planned for {} input, {} output", cut.n_input, cut.n_output);
         Ok(Some(
@@ -194,12 +206,6 @@ impl Traffic {
         });
         found.or(all.last()).map_or(1.0, |(n_output, _)| f64::from(*n_output))
     }
-}
-
-fn beyond(message: String) -> Diagnostic {
-    Diagnostic::usage("beyond-context", message).hint(
-        "lower --input-tokens or --output-tokens, or set `rope_scaling` in the config for a longer context",
-    )
 }
 
 /// Requests of a file for a replay, the time between their arrivals so many times as long.
