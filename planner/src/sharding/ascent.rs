@@ -179,7 +179,7 @@ impl<'a> Ascent<'a> {
             self.least.resize(net.groups[net.uses[*at].group].n[end], f64::INFINITY);
             for (place, cost) in net.ends(*at)[end].places.iter().zip(&self.costs) {
                 let least = &mut self.least[*place as usize];
-                *least = least.min(*cost);
+                *least = if *cost < *least { *cost } else { *least };
             }
             self.new.clone_from(&self.duals.uses[*at][end]);
             for (dual, marginal) in self.new.iter_mut().zip(&self.least) {
@@ -307,17 +307,32 @@ fn left_to(group: &Group, taken: &[f64], [from, to]: &Ends, least: &mut [f64]) {
 fn left_from(group: &Group, taken: &[f64], [from, to]: &Ends, least: &mut [f64]) {
     let n = group.n[1].max(1);
     for (q, (row, least)) in group.costs.chunks(n).zip(least).enumerate() {
-        if taken.is_empty() {
-            for (cost, other) in row.iter().zip(to) {
-                let left = cost - other;
-                *least = if left < *least { left } else { *least };
-            }
+        *least = if taken.is_empty() {
+            least_of([row, to], |[cost, other]| cost - other)
         } else {
             let one = from[q];
-            for ((cost, other), taken) in row.iter().zip(to).zip(&taken[q * n..][..n]) {
-                let left = left(*cost, *taken, (*other, one));
-                *least = if left < *least { left } else { *least };
-            }
+            least_of([row, to, &taken[q * n..][..n]], |[cost, other, taken]| {
+                left(cost, taken, (other, one))
+            })
+        };
+    }
+}
+
+/// Lanes of a minimum.
+const LANES: usize = 8;
+
+/// The least value, at most [`MOST`], of operands of one length. Lanes have a minimum each, for compilers reorder no
+/// minimum of floats.
+fn least_of<const N: usize>(operands: [&[f64]; N], value: impl Fn([f64; N]) -> f64) -> f64 {
+    let min = |least: f64, other: f64| if other < least { other } else { least };
+    let chunks = operands.map(|of| of.as_chunks::<LANES>());
+    let mut lanes = [MOST; LANES];
+    for at in 0..chunks[0].0.len() {
+        let here = chunks.map(|(whole, _)| whole[at]);
+        for (lane, least) in lanes.iter_mut().enumerate() {
+            *least = min(*least, value(here.map(|of| of[lane])));
         }
     }
+    let rest = (0..chunks[0].1.len()).map(|at| value(chunks.map(|(_, rest)| rest[at])));
+    lanes.into_iter().chain(rest).fold(MOST, min)
 }

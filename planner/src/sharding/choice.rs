@@ -38,13 +38,20 @@ pub(super) fn rounded(net: &Net, duals: &Duals) -> (f64, Vec<usize>) {
         for op in &order {
             chosen[*op] = cheapest(net, duals, &chosen, (*op, &mut costs));
         }
+        // An op whose neighbours are what they were has the same choice.
+        let mut is_open = vec![true; n];
         for _ in 0..ROUNDS {
-            let before = chosen.clone();
             for op in &order {
-                chosen[*op] = None;
+                if !std::mem::take(&mut is_open[*op]) {
+                    continue;
+                }
+                let before = chosen[*op].take();
                 chosen[*op] = cheapest(net, duals, &chosen, (*op, &mut costs));
+                if chosen[*op] != before {
+                    net.beside(*op).for_each(|other| is_open[other] = true);
+                }
             }
-            if chosen == before {
+            if !is_open.contains(&true) {
                 break;
             }
         }

@@ -234,6 +234,15 @@ impl Net {
         [&self.groups[self.uses[at].group].from, &self.uses[at].to]
     }
 
+    /// Ops that share a resharding with one.
+    pub(super) fn beside(&self, op: usize) -> impl Iterator<Item = usize> {
+        self.sides[op].iter().flat_map(|(at, _)| {
+            let group = &self.groups[self.uses[*at].group];
+            let to = group.uses.iter().map(|of| self.uses[*of].to.op);
+            to.chain([group.from.op])
+        })
+    }
+
     /// By op the strategies of some for which each use has a way from or to one of the op at its other end.
     pub(super) fn possible(&self, mut possible: Vec<Vec<bool>>) -> Vec<Vec<bool>> {
         loop {
