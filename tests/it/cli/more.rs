@@ -57,7 +57,7 @@ impl Means {
 /// question.
 type Ask = fn(&Folder, &str, Means, &mut SmallRng) -> String;
 
-/// A kind of question: how many are asked, what it takes more of.
+/// A kind of question: how many are asked (a quarter where `MESHWRIGHT_CASES` is unset), what it takes more of.
 struct Kind(&'static str, usize, &'static [More], Ask);
 
 const KINDS: [Kind; 17] = [
@@ -428,7 +428,8 @@ fn more_of_anything_never_makes_an_answer_worse() {
         }
         let folder = folder();
         let (mut counts, mut by) = ([0; 2], BTreeMap::new());
-        for question in 0..*n {
+        let n = *n.min(&(benchmark_data::cases(*n as u64 / 4) as usize));
+        for question in 0..n {
             let seed = (at * 10_000 + question) as u64;
             let mut random = SmallRng::seed_from_u64(seed);
             let means = Means::drawn(&mut random);
@@ -451,7 +452,7 @@ fn more_of_anything_never_makes_an_answer_worse() {
         for fault in broken_by.get(kind).into_iter().flatten().take(8) {
             println!("{fault}");
         }
-        assert!(2 * counts[0] >= *n, "{kind}: too few answers");
+        assert!(2 * counts[0] >= n, "{kind}: too few answers");
     }
     let faults: Vec<_> = broken_by.values().flat_map(|list| list.iter().take(3).cloned()).collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
