@@ -143,7 +143,7 @@ pub fn other_setting(differ: &[(&str, bool)], hint: &str) -> Option<Diagnostic> 
     let differ: Vec<&str> =
         differ.iter().filter(|setting| setting.1).map(|setting| setting.0).collect();
     (!differ.is_empty()).then(|| {
-        let message = format!("the plans were made for other {}", differ.join(", "));
+        let message = format!("the plans answer different questions: {}", differ.join(", "));
         Diagnostic::warning("other-setting", message).hint(hint)
     })
 }

@@ -78,7 +78,7 @@ pub fn unlike(a: &PlanDocument, b: &PlanDocument) -> Option<Diagnostic> {
         ("routed tokens", a.request != b.request || visits(a) != visits(b)),
         ("interference", both(|serving| json!(serving.interference))),
     ];
-    other_setting(&differ, "the difference of what they take is not one of their decisions alone")
+    other_setting(&differ, "figures differ because of these, too")
 }
 
 /// What is decided, by name.

@@ -41,7 +41,7 @@ pub fn unlike(a: &PlanDocument, b: &PlanDocument) -> Option<Diagnostic> {
         ("tokens", a.experts.tokens != b.experts.tokens),
         ("groups", a.experts.groups != b.experts.groups),
     ];
-    other_setting(&differ, "the difference of their loads is not one of the placements alone")
+    other_setting(&differ, "loads differ because of these, too")
 }
 
 /// A row for each layer of either, and as documents.

@@ -12,7 +12,7 @@ use super::setting::Setting;
 use super::words::{self, latency};
 
 /// Columns of the workers of a row.
-const LISTED: usize = 40;
+const LISTED: usize = 36;
 /// How much shorter, and longer, the TPOT is of fleets that show what the promise costs.
 const TIGHTER: f64 = 0.8;
 const LOOSER: f64 = 1.25;

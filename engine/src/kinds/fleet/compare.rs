@@ -25,18 +25,24 @@ pub(super) fn compare(one: &FleetDocument, two: &FleetDocument, page: &Page) -> 
     let price = |fleet: &FleetDocument| {
         fleet.price_per_hour.map_or_else(|| "-".to_owned(), |price| format!("{price:.2}"))
     };
-    let rows = vec![
+    let mut rows = vec![
         row("workers", &|fleet| listed(&groups(&fleet.workers), LISTED)),
         row("devices", &|fleet| fleet.n_devices.to_string()),
-        row("price per hour", &price),
         row("requests/s", &|fleet| per_second(fleet.requests_per_s)),
         row("TTFT", &|fleet| time(slowest(fleet, |of| of.ttft_s))),
         row("TPOT", &|fleet| time(slowest(fleet, |of| of.tpot_s))),
     ];
+    if [one, two].iter().any(|fleet| fleet.price_per_hour.is_some()) {
+        rows.push(row("price per hour", &price));
+    }
     page.table(&[Column::Name("of"), Column::Number("A"), Column::Number("B")], rows);
     let is_equal = one.workers == two.workers;
     let more = i128::from(two.n_devices) - i128::from(one.n_devices);
-    let differs = format!("the workers differ; B takes {more:+} devices");
+    let differs = match more {
+        0 => "the workers differ".to_owned(),
+        1.. => format!("the workers differ; B has {more} more devices"),
+        _ => format!("the workers differ; B has {} fewer devices", -more),
+    };
     let shown = |fleet: &FleetDocument| {
         json!({
             "devices": fleet.n_devices, "price_per_hour": fleet.price_per_hour,
@@ -58,10 +64,10 @@ pub(super) fn other(
         ("concurrency", one.concurrency != two.concurrency),
         ("seed", one.seed != two.seed),
         ("shared prefix", one.shared_prefix != two.shared_prefix),
-        ("promises", one.promises != two.promises),
+        ("latency limits", one.promises != two.promises),
         ("engine", one.engine != two.engine),
         ("objective", pair.a.objective != pair.b.objective),
         ("element type", pair.a.workload.dtype != pair.b.workload.dtype),
     ];
-    other_setting(&differ, "the difference of what they take is not one of their workers alone")
+    other_setting(&differ, "figures differ because of these, too")
 }

@@ -401,7 +401,7 @@ fn at_rate(setting: &Setting, fastest: &Judged) -> Option<Judged> {
 
 fn unanswered(setting: &Setting, why: &Refused) -> Diagnostic {
     let message = format!("no fleet of {}: {why}", setting.run.model.name);
-    refused(message, "name fewer devices, or other lengths and promises")
+    refused(message, "name fewer devices, or other lengths and latency limits")
 }
 
 /// What is asked of a fleet, and what is assumed.

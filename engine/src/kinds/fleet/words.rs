@@ -138,16 +138,13 @@ pub(super) fn planned(all: &[Group], columns: usize) -> String {
 /// Workers in at most `columns` characters; the rest is counted: `5 x prefill TP 1; 2 more`.
 #[must_use]
 pub(super) fn listed(all: &[Group], columns: usize) -> String {
-    let mut text = String::new();
     let words = joined(all, Group::short);
-    for (at, word) in words.iter().enumerate() {
-        let rest = words.len() - at;
-        if at > 0 && text.len() + word.len() + 2 > columns {
-            return format!("{text}; {rest} more");
-        }
-        text = if at == 0 { word.clone() } else { format!("{text}; {word}") };
-    }
-    text
+    let first = |n: usize| match words.len() - n {
+        0 => words.join("; "),
+        rest => format!("{}; {rest} more", words[..n].join("; ")),
+    };
+    let fits = (1..=words.len()).rev().map(first).find(|text| text.len() <= columns);
+    fits.unwrap_or_else(|| first(words.len().min(1)))
 }
 
 /// Seconds in the unit that latencies are read in, to three digits at least.

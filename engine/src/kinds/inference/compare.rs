@@ -86,5 +86,5 @@ pub fn unlike(
         ("objective", a.objective != b.objective),
         ("element type", a.workload.dtype != b.workload.dtype),
     ];
-    other_setting(&differ, "the difference of what they take is not one of their stages alone")
+    other_setting(&differ, "figures differ because of these, too")
 }
