@@ -17,7 +17,9 @@ use ir::diagnostic::Diagnostic;
 use ir::hyperparameters::Hyperparameters;
 use ir::plan_kind::PlanKind;
 use planner::serving::fleet::{self, Objective};
-use planner::serving::serving_fleet::{self, Devices, Link, Promises, Question, Reason, Statistic};
+use planner::serving::serving_fleet::{
+    self, Devices, KnownTypes, Link, Promises, Question, Reason, Statistic,
+};
 
 use super::links::{Hosts, Links, links};
 use super::pools::{Pool, Pools, pools};
@@ -92,6 +94,8 @@ pub struct Setting {
     pub tables: Option<Tables>,
     /// Devices of a worker at most that are looked at.
     pub most_of_worker: u32,
+    /// Worker types that were sized for it.
+    known: KnownTypes,
 }
 
 impl Setting {
@@ -159,6 +163,7 @@ impl Setting {
             asked,
             tables,
             most_of_worker,
+            known: KnownTypes::default(),
         };
         setting.most_of_worker = setting.widest();
         if setting.asked.counts_price && setting.pools.iter().all(|of| of.price_per_hour.is_some())
@@ -286,6 +291,7 @@ impl Setting {
             shared_prefix: asked.traffic.shared_prefix,
             seed: asked.traffic.seed,
             most_devices: asked.most_devices,
+            known: self.known.clone(),
             ..Question::new(&self.run.model, asked.traffic.lengths.clone(), 1.0)
         }
     }

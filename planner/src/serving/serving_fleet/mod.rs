@@ -65,7 +65,9 @@ use cost_model::serving::iteration::WorkerPrices;
 use cost_model::serving::worker::Shape;
 use cost_model::serving::{Iteration, IterationTime};
 
-pub use question::{Devices, Link, Price, Promises, Question, Reason, Refused, Statistic};
+pub use question::{
+    Devices, KnownTypes, Link, Price, Promises, Question, Reason, Refused, Statistic,
+};
 pub use replayed::{Latencies, Replayed};
 pub use stated::{JudgedWorker, Stated, iterations, judge};
 pub use stream::Stream;
@@ -148,7 +150,16 @@ pub fn plan(
             n_priced: Cell::new(0),
         }))
     };
-    let mut search = types::Search::new(question, control).run(price);
+    let mut search = types::Search::new(question, control);
+    match question.known.of(question) {
+        Some(types) => search.types = types,
+        None => {
+            search = search.run(price);
+            if control.stop().is_none() {
+                question.known.keep(question, &search.types);
+            }
+        }
+    }
     let mut program = program::of(question, &search.types.workers, search.bytes);
     let predicted = fleet::solve(&program, control).map_err(Refused::Fleet)?;
     let rounds = replayed::Rounds::new((question, price), control);

@@ -1,6 +1,8 @@
 //! What is asked: a model, devices, traffic and promises.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cost_model::serving::IterationTime;
 use cost_model::serving::arrivals::Length;
@@ -11,6 +13,7 @@ use cost_model::serving::worker::{Invalid, Shape};
 use ir::card::ModelCard;
 use ir::tensor::DType;
 
+use super::types::Types;
 use crate::serving::fleet::{self, Objective, Role};
 
 /// Devices of one kind.
@@ -167,6 +170,26 @@ pub struct Question<'a> {
     pub most_price_per_hour: Option<f64>,
     /// Devices of all pools at most.
     pub most_devices: Option<u64>,
+    /// Worker types of questions at the same price, which clones share.
+    pub known: KnownTypes,
+}
+
+/// Worker types by what they depend on: they are sized once for all rates, objectives and limits of a fleet.
+#[derive(Clone, Debug, Default)]
+pub struct KnownTypes(Arc<Mutex<BTreeMap<String, Types>>>);
+
+impl KnownTypes {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Types>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn of(&self, question: &Question) -> Option<Types> {
+        self.lock().get(&question.sized_for()).cloned()
+    }
+
+    pub(super) fn keep(&self, question: &Question, types: &Types) {
+        self.lock().insert(question.sized_for(), types.clone());
+    }
 }
 
 impl<'a> Question<'a> {
@@ -195,7 +218,21 @@ impl<'a> Question<'a> {
             requests_per_s: Some(requests_per_s),
             most_price_per_hour: None,
             most_devices: None,
+            known: KnownTypes::default(),
         }
+    }
+
+    /// What worker types depend on: all but what is asked of the fleet.
+    fn sized_for(&self) -> String {
+        let any = Self {
+            objective: Objective::FewestDevices,
+            requests_per_s: None,
+            most_price_per_hour: None,
+            most_devices: None,
+            known: KnownTypes::default(),
+            ..self.clone()
+        };
+        format!("{any:?}")
     }
 
     /// Whether every figure is in its range; those of the fleet are checked there.
