@@ -13,7 +13,7 @@ use crate::table::{self, columns, wrapped};
 /// Lines of a first screen, stdout and stderr together.
 const LINES: usize = 24;
 /// The line by which the proof begins.
-const PROOF: usize = 8;
+const PROOF: usize = 10;
 /// Lines that a table takes before warnings do.
 const TABLED: usize = 6;
 /// Lines of a table with one row: a blank one, its head, and how many rows are left.

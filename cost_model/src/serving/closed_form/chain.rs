@@ -58,6 +58,8 @@ const GRID: f64 = 0.25;
 const FARTHEST: usize = 256;
 /// Probability of the last state that is no reason to add more.
 const TAIL: f64 = 1e-5;
+/// Probability of what a prompt finds that adds nothing.
+const LEAST: f64 = 1e-11;
 
 impl Prompts<'_> {
     pub(super) fn solve(&self) -> Waiting {
@@ -243,6 +245,9 @@ impl Prompts<'_> {
             for ((units, share), (more, part)) in
                 self.sizes.iter().flat_map(|size| before.iter().enumerate().map(move |b| (size, b)))
             {
+                if chance * share * part < LEAST {
+                    continue;
+                }
                 let weight = seen.weight * share * part;
                 let end = (waiting - taken + more) as f64 + units;
                 let full = ((end / most).ceil() - 1.0).max(0.0);

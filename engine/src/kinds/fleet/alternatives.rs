@@ -76,7 +76,7 @@ fn others<'q>(setting: &'q Setting, workers: &[WorkerDocument]) -> Vec<Other<'q>
 fn limited<'q>(base: &Question<'q>, tpot_s: f64) -> (String, Question<'q>) {
     let mut question = base.clone();
     question.promises.tpot_s = Some(tpot_s);
-    (format!("TPOT limit {}", latency(tpot_s)), question)
+    (format!("TPOT <= {}", latency(tpot_s)), question)
 }
 
 /// The Pareto front of the plan, its rows, and fleets for further limits of TPOT, which are planned while there is

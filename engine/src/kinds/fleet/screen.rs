@@ -114,11 +114,10 @@ fn requests(fleet: &FleetDocument, setting: &Setting, figures: &FleetFigures) ->
 
 fn serves(setting: &Setting, fleet: &FleetDocument, figures: &FleetFigures) -> String {
     let n = format!("{} of {} devices", fleet.n_devices, setting.n_devices());
-    let price =
-        fleet.price_per_hour.map_or_else(String::new, |price| format!(", {price:.2} per hour"));
+    let price = fleet.price_per_hour.map_or_else(String::new, |price| format!(", {price:.2}/hour"));
     let tokens = rate(figures.output_tokens_per_s);
     format!(
-        "{} requests/s, {tokens} output tokens/s, on {n}{price}",
+        "{} requests/s, {tokens} output tokens/s on {n}{price}",
         per_second(fleet.requests_per_s)
     )
 }
