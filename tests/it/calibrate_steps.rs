@@ -75,7 +75,7 @@ fn sixteen_and_thirty_two_rows_bring_all_others_closer() {
 #[test]
 fn two_rows_move_no_constant_further_than_is_believed() {
     let Some(rows) = rows() else { return };
-    for seed in 0..20 {
+    for seed in 0..benchmark_data::cases(6) {
         let (found, [nominal, calibrated]) = calibrated(&rows, 2, seed);
         assert!(found.warnings.iter().any(|warning| warning.code == "few-steps"));
         for one in &found.constants {

@@ -28,7 +28,8 @@ use crate::random_problem::{
 use crate::recipes::{Tried, recipes};
 use crate::time_grid;
 
-const N_PROBLEMS: u64 = 10_000;
+/// Random problems, where the number of cases is not stated.
+const N_PROBLEMS: u64 = 2_500;
 /// Integer programs take as long as a thousand other plans: so many problems go by without one
 /// (planner/tests/programs draws more).
 const PROGRAMS: u64 = 50;
@@ -227,11 +228,12 @@ fn check_rows(seed: u64, problem: &Arc<Problem>, best: Option<u64>, tally: &mut 
 
 #[test]
 fn no_row_beats_the_exhaustive_search_and_no_plan_is_illegal() {
+    let n_problems = benchmark_data::cases(N_PROBLEMS);
     let workers: Vec<_> = (0..N_THREADS)
         .map(|worker| {
             std::thread::spawn(move || {
                 let mut tally = Tally::default();
-                (0..N_PROBLEMS).filter(|seed| seed % N_THREADS == worker).for_each(|seed| {
+                (0..n_problems).filter(|seed| seed % N_THREADS == worker).for_each(|seed| {
                     check(seed, &mut tally);
                 });
                 tally
@@ -250,11 +252,11 @@ fn no_row_beats_the_exhaustive_search_and_no_plan_is_illegal() {
         failures.len(),
         failures.iter().take(20).cloned().collect::<Vec<_>>().join("\n")
     );
-    assert_eq!(tally.problems, N_PROBLEMS);
-    assert!(2 * tally.heterogeneous >= N_PROBLEMS, "half are heterogeneous");
-    assert!(2 * tally.limited >= N_PROBLEMS, "half have limits that bind");
+    assert_eq!(tally.problems, n_problems);
+    assert!(2 * tally.heterogeneous >= n_problems, "half are heterogeneous");
+    assert!(2 * tally.limited >= n_problems, "half have limits that bind");
     assert!(5 * tally.limited_infeasible >= tally.limited, "a fifth of those are infeasible");
-    assert!(4 * tally.colocated >= N_PROBLEMS, "a quarter have groups");
+    assert!(4 * tally.colocated >= n_problems, "a quarter have groups");
     assert!(2 * tally.limits_matter >= tally.limited, "limits change the answer often enough");
     assert!(tally.waiting_optima > 0, "some optimal plans wait for memory");
     assert!(tally.fullest_at_the_end > 0, "some outputs are made at the last instant");

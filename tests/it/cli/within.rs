@@ -32,7 +32,7 @@ const PINS: [&str; 14] = [
     "micro-batch=1",
     "context=2",
 ];
-const QUESTIONS: u64 = 70;
+const QUESTIONS: u64 = 30;
 
 fn pick<T: Copy>(random: &mut SmallRng, all: &[T]) -> T {
     all[random.random_range(0..all.len())]

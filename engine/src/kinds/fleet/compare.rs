@@ -1,10 +1,10 @@
 //! `compare` of two fleets: workers, devices, latencies.
 
-use documents::plan::fleet::{FleetDocument, WorkerDocument};
+use documents::plan::fleet::{FleetDocument, PromisesDocument, WorkerDocument};
 use ir::diagnostic::Diagnostic;
 use serde_json::json;
 
-use super::words::{groups, latency, listed, per_second};
+use super::words::{groups, latency, listed, per_second, statistic};
 use crate::answer::differences::other_setting;
 use crate::answer::page::{Column, Page};
 use crate::kinds::kind::{Compared, Pair};
@@ -21,7 +21,11 @@ pub(super) fn compare(one: &FleetDocument, two: &FleetDocument, page: &Page) -> 
     let row = |name: &str, text: &dyn Fn(&FleetDocument) -> String| {
         vec![name.to_owned(), text(one), text(two)]
     };
-    let time = |seconds: Option<f64>| seconds.map_or_else(|| "-".to_owned(), latency);
+    let is_one = one.promises.percentile == two.promises.percentile;
+    let time = |fleet: &FleetDocument, of: fn(&WorkerDocument) -> Option<f64>| {
+        let seconds = slowest(fleet, of).map_or_else(|| "-".to_owned(), latency);
+        if is_one { seconds } else { format!("{seconds} {}", statistic(&fleet.promises)) }
+    };
     let price = |fleet: &FleetDocument| {
         fleet.price_per_hour.map_or_else(|| "-".to_owned(), |price| format!("{price:.2}"))
     };
@@ -29,8 +33,8 @@ pub(super) fn compare(one: &FleetDocument, two: &FleetDocument, page: &Page) -> 
         row("workers", &|fleet| listed(&groups(&fleet.workers), LISTED)),
         row("devices", &|fleet| fleet.n_devices.to_string()),
         row("requests/s", &|fleet| per_second(fleet.requests_per_s)),
-        row("TTFT", &|fleet| time(slowest(fleet, |of| of.ttft_s))),
-        row("TPOT", &|fleet| time(slowest(fleet, |of| of.tpot_s))),
+        row("TTFT", &|fleet| time(fleet, |of| of.ttft_s)),
+        row("TPOT", &|fleet| time(fleet, |of| of.tpot_s)),
     ];
     if [one, two].iter().any(|fleet| fleet.price_per_hour.is_some()) {
         rows.push(row("price per hour", &price));
@@ -58,13 +62,15 @@ pub(super) fn other(
     pair: &Pair<'_>,
     (one, two): (&FleetDocument, &FleetDocument),
 ) -> Option<Diagnostic> {
+    let limits = |fleet: &FleetDocument| PromisesDocument { percentile: None, ..fleet.promises };
     let differ = [
         ("requests", one.lengths != two.lengths),
         ("rate", one.rate != two.rate),
         ("concurrency", one.concurrency != two.concurrency),
         ("seed", one.seed != two.seed),
         ("shared prefix", one.shared_prefix != two.shared_prefix),
-        ("latency limits", one.promises != two.promises),
+        ("mean or percentile of latencies", one.promises.percentile != two.promises.percentile),
+        ("latency limits", limits(one) != limits(two)),
         ("engine", one.engine != two.engine),
         ("objective", pair.a.objective != pair.b.objective),
         ("element type", pair.a.workload.dtype != pair.b.workload.dtype),

@@ -2,6 +2,7 @@
 
 use documents::plan::fleet::{
     AlternativeDocument, FleetDocument, FleetFigures, RejectedDocument, RoleDocument,
+    WorkerDocument,
 };
 use documents::report::FoundDocument;
 use ir::units::Bytes;
@@ -45,13 +46,8 @@ pub(super) fn of(
     }
     screen.fact("serves", serves(setting, &fleet, figures));
     let promises = &fleet.promises;
-    let told = |seconds: Option<f64>, most: Option<f64>| {
-        let promised = most.map_or_else(String::new, |most| format!("; limit {}", latency(most)));
-        let of = format!("{}, slowest worker type, simulated{promised}", statistic(promises));
-        seconds.map(|seconds| format!("{} {of}", latency(seconds)))
-    };
-    screen.fact("TTFT", told(figures.ttft_seconds, promises.ttft_s));
-    screen.fact("TPOT", told(figures.tpot_seconds, promises.tpot_s));
+    screen.fact("TTFT", slowest(&fleet, |of| of.ttft_s, promises.ttft_s));
+    screen.fact("TPOT", slowest(&fleet, |of| of.tpot_s, promises.tpot_s));
     screen.fact("proof", proof(setting, report, stop));
     screen.fact("requests", requests(&fleet, setting, figures));
     screen.fact("memory", fullest(&fleet));
@@ -68,6 +64,22 @@ pub(super) fn of(
     instead(&mut screen, setting, (&fleet, figures));
     screen.target = is_run.then(|| setting.asked.engine.name());
     screen
+}
+
+/// A latency of the slowest worker type, and its limit: `1.12 s mean of prefill-0, the slowest, simulated; limit 2.00 s`.
+fn slowest(
+    fleet: &FleetDocument,
+    seconds: fn(&WorkerDocument) -> Option<f64>,
+    most: Option<f64>,
+) -> Option<String> {
+    let names = names(&fleet.workers);
+    let all = fleet.workers.iter().zip(&names).filter_map(|(of, name)| Some((seconds(of)?, name)));
+    let all: Vec<_> = all.collect();
+    let (slowest_s, name) = all.iter().max_by(|one, other| one.0.total_cmp(&other.0))?;
+    let of = if all.len() > 1 { format!(" of {name}, the slowest") } else { String::new() };
+    let limit =
+        most.map_or_else(|| "no limit".to_owned(), |most| format!("limit {}", latency(most)));
+    Some(format!("{} {}{of}, simulated; {limit}", latency(*slowest_s), statistic(&fleet.promises)))
 }
 
 /// `50 requests/s of 4,000 tokens in, 1,000 out`.
@@ -176,7 +188,7 @@ fn proof(setting: &Setting, report: &FoundDocument<FleetFigures>, stop: StopReas
                 .to_owned()
         }
         (false, None) if setting.asked.traffic.concurrency.is_some() => {
-            format!("not proved: {best} of the request rates tried, each with {space}")
+            format!("not proved: {best} over the request rates tried, each with {space}")
         }
         (false, None) if stop != StopReason::Finished => format!("not proved: {}", stop.words()),
         (false, None) => {

@@ -20,26 +20,37 @@ pub(crate) struct Pieces<'a> {
     lattice: &'a Lattice,
     /// By ideal.
     pub(crate) sums: Vec<Sums>,
-    /// Members of each net, 64 classes in a word.
-    members: Vec<u64>,
+    members: Vec<Members>,
 }
+
+/// Classes of a net, 64 in a word, from its first word to its last.
+struct Members {
+    first: usize,
+    words: Vec<u64>,
+}
+
+/// Ideals that are added up between two looks at the clock.
+const IDEALS_PER_LOOK: usize = 1 << 12;
 
 impl<'a> Pieces<'a> {
     /// Bytes of the sums and of the marks of one search.
     pub(crate) const BYTES_PER_IDEAL: usize = size_of::<Sums>() + 8;
 
-    /// Adds up every ideal.
-    pub(crate) fn new(graph: &'a ClassGraph, lattice: &'a Lattice) -> Self {
-        let words = lattice.words();
-        let mut members = vec![0; graph.nets.len() * words];
-        for (net, row) in graph.nets.iter().zip(members.chunks_mut(words)) {
-            for class in &net.members {
-                row[*class as usize / 64] |= 1 << (class % 64);
-            }
-        }
+    /// Adds up every ideal; none where `stop` says to give up.
+    pub(crate) fn new(
+        graph: &'a ClassGraph,
+        lattice: &'a Lattice,
+        stop: &dyn Fn() -> bool,
+    ) -> Option<Self> {
+        let members = graph.nets.iter().map(|net| Members::of(&net.members)).collect();
         let mut pieces = Self { graph, lattice, sums: Vec::new(), members };
-        pieces.sums = (0..lattice.n_ideals()).map(|ideal| pieces.sum(ideal)).collect();
-        pieces
+        for ideal in 0..lattice.n_ideals() {
+            if ideal % IDEALS_PER_LOOK == IDEALS_PER_LOOK - 1 && stop() {
+                return None;
+            }
+            pieces.sums.push(pieces.sum(ideal));
+        }
+        Some(pieces)
     }
 
     fn sum(&self, ideal: usize) -> Sums {
@@ -51,8 +62,8 @@ impl<'a> Pieces<'a> {
             sums.bytes += self.graph.bytes[class];
             sums.n_unsupported += u32::from(self.graph.accelerator[class].is_none());
         }
-        for (net, row) in self.graph.nets.iter().zip(self.members.chunks(self.lattice.words())) {
-            if meets(row, set) && leaves(row, set) {
+        for (net, members) in self.graph.nets.iter().zip(&self.members) {
+            if members.are_cut(set) {
                 sums.cut += net.weight;
             }
         }
@@ -63,11 +74,8 @@ impl<'a> Pieces<'a> {
     pub(crate) fn crossing(&self, ideal: usize, crossing: &mut Vec<u32>) {
         let set = self.lattice.set(ideal);
         crossing.clear();
-        for (net, row) in (0..).zip(self.members.chunks(self.lattice.words())) {
-            if meets(row, set) && leaves(row, set) {
-                crossing.push(net);
-            }
-        }
+        let nets = (0..).zip(&self.members);
+        crossing.extend(nets.filter(|(_, members)| members.are_cut(set)).map(|(net, _)| net));
     }
 
     /// Weight of the nets that the piece between two ideals cuts, with those that cross `from`. A
@@ -75,13 +83,14 @@ impl<'a> Pieces<'a> {
     /// looked at one by one.
     pub(crate) fn border(&self, from: usize, to: usize, crossing: &[u32]) -> u64 {
         let (low, high) = (self.lattice.set(from), self.lattice.set(to));
-        let words = self.lattice.words();
         let mut cut = self.sums[to].cut;
         for &net in crossing {
-            let row = &self.members[net as usize * words..(net as usize + 1) * words];
+            let members = &self.members[net as usize];
             let mut inside = 0;
             let mut above = 0;
-            for ((member, low), high) in row.iter().zip(low).zip(high) {
+            for ((member, low), high) in
+                members.words.iter().zip(members.of_set(low)).zip(members.of_set(high))
+            {
                 inside |= member & high & !low;
                 above |= member & !high;
             }
@@ -96,10 +105,26 @@ impl<'a> Pieces<'a> {
     }
 }
 
-fn meets(row: &[u64], set: &[u64]) -> bool {
-    row.iter().zip(set).any(|(member, set)| member & set != 0)
-}
+impl Members {
+    fn of(classes: &[u32]) -> Self {
+        let words = || classes.iter().map(|class| *class as usize / 64);
+        let first = words().min().unwrap_or(0);
+        let mut members = vec![0; words().max().map_or(0, |last| last + 1 - first)];
+        for class in classes {
+            members[*class as usize / 64 - first] |= 1 << (class % 64);
+        }
+        Self { first, words: members }
+    }
 
-fn leaves(row: &[u64], set: &[u64]) -> bool {
-    row.iter().zip(set).any(|(member, set)| member & !set != 0)
+    /// The words of a set that they are in.
+    fn of_set<'s>(&self, set: &'s [u64]) -> &'s [u64] {
+        &set[self.first..self.first + self.words.len()]
+    }
+
+    /// Whether some are in a set, and some are not.
+    fn are_cut(&self, set: &[u64]) -> bool {
+        let set = || self.words.iter().zip(self.of_set(set));
+        set().any(|(member, set)| member & set != 0)
+            && set().any(|(member, set)| member & !set != 0)
+    }
 }

@@ -59,13 +59,14 @@ pub fn solve(
 ) -> Verdict {
     // Pieces are no more than classes: further devices stay empty.
     let n_classes = graph.n_classes();
+    let Some(pieces) = Pieces::new(graph, lattice, stop) else { return Verdict::Stopped };
     let mut program = Program {
         lattice,
         graph,
         n_accelerators: instance.n_accelerators.min(n_classes),
         n_cpus: instance.n_cpus.min(n_classes),
         memory: instance.accelerator_memory.get(),
-        pieces: Pieces::new(graph, lattice),
+        pieces,
         ratio: 0.0,
         best: Vec::new(),
         parent: Vec::new(),

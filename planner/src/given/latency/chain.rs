@@ -31,7 +31,7 @@ pub(super) fn shortest(
 ) -> Option<(u64, Vec<u32>)> {
     let n_accelerators = instance.n_accelerators.min(graph.n_classes());
     let n_ideals = lattice.n_ideals();
-    let pieces = Pieces::new(graph, lattice);
+    let pieces = Pieces::new(graph, lattice, stop)?;
     let least = least(graph, lattice);
     let mut table = Table {
         best: vec![NEVER; (n_accelerators + 1) * n_ideals],

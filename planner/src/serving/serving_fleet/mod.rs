@@ -150,16 +150,7 @@ pub fn plan(
             n_priced: Cell::new(0),
         }))
     };
-    let mut search = types::Search::new(question, control);
-    match question.known.of(question) {
-        Some(types) => search.types = types,
-        None => {
-            search = search.run(price);
-            if control.stop().is_none() {
-                question.known.keep(question, &search.types);
-            }
-        }
-    }
+    let mut search = types::Search::new(question, control).run(price);
     let mut program = program::of(question, &search.types.workers, search.bytes);
     let predicted = fleet::solve(&program, control).map_err(Refused::Fleet)?;
     let rounds = replayed::Rounds::new((question, price), control);

@@ -129,8 +129,11 @@ impl<'q> Search<'q> {
         }
     }
 
-    /// All worker types, those of few devices first.
+    /// All worker types, those of few devices first; sized once for all fleets at a price.
     pub(super) fn run(mut self, price: &Price<'_>) -> Self {
+        if let Some(types) = self.question.known.of(self.question) {
+            return Self { types, ..self };
+        }
         for pool in 0..self.question.devices.len() {
             let of = self.question.devices[pool].pool;
             let hosts = of.hosts.unwrap_or(u32::MAX);
@@ -147,6 +150,9 @@ impl<'q> Search<'q> {
                     self.shape(pool, &shape, price);
                 }
             }
+        }
+        if self.control.stop().is_none() {
+            self.question.known.keep(self.question, &self.types);
         }
         self
     }
